@@ -17,7 +17,7 @@ From QUEUED, a job that continues an earlier one goes straight to where that one
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from daemon.core.errors import IllegalTransition
@@ -75,7 +75,7 @@ class Video:
     sha256: str
 
 
-# --- events: what a worker, or a person's word, says has happened ---------------------------------------------------
+# --- events: what a worker says has happened ------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +157,16 @@ class Job:
         state: see the module's drawing.
         project_id: the cloud's name for the render, once accepted.
         progress: percent, 0 to 100, as last heard.
-        exported_at: wall-clock seconds when the render was accepted or taken up again; the deadline counts from here.
+        exported_at: wall-clock seconds when the render was accepted or taken up again; the deadline counts
+            from here.
         refusals: bounded deferrals in a row.
         deferrals: deferrals of any kind in a row, for the back-off.
         video: once DONE.
         failure: once FAILED.
         reason: why it failed or was deferred last; plain words, redacted.
         continues: the earlier job whose render this one takes up, if any.
+        settled_at: wall-clock seconds when it became DONE or FAILED.
+        is_pay_again_allowed: a person's word by ``retry --pay-again``, for whatever continues this job.
     """
 
     id: int
@@ -180,7 +183,8 @@ class Job:
     failure: Failure | None = None
     reason: str = ""
     continues: int | None = None
-    settled_at: float | None = field(default=None)
+    settled_at: float | None = None
+    is_pay_again_allowed: bool = False
 
     @property
     def paid(self) -> Paid:
@@ -268,9 +272,9 @@ def advance(job: Job, event: Event, now: float) -> Job:
 def continue_from(job: Job, earlier: Job, now: float, *, may_pay_again: bool) -> Job:
     """A newly claimed job, put where an earlier job for the same request already was.
 
-    A job whose video is done is not made again; one with a project id goes on polling; one in doubt stays in doubt unless
-    a person said to pay again, and so does one whose render the cloud dropped after accepting it; only what was never
-    accepted is exported (DESIGN: files dropped again).
+    A job whose video is done is not made again; one with a project id goes on polling; one in doubt stays in doubt
+    unless a person said to pay again; only what was never accepted is exported (DESIGN: files dropped again). A
+    render that the cloud dropped after accepting it goes on polling too, unless a person said to pay again.
 
     Args:
         job: QUEUED, with the same request.
@@ -291,10 +295,12 @@ def continue_from(job: Job, earlier: Job, now: float, *, may_pay_again: bool) ->
         )
     if earlier.failure is Failure.GAVE_UP or (earlier.failure is Failure.REFUSED_AFTER and not may_pay_again):
         return replace(
-            linked, state=State.RENDERING, project_id=earlier.project_id, progress=earlier.progress, exported_at=now
+            linked,
+            state=State.RENDERING,
+            project_id=earlier.project_id,
+            progress=earlier.progress,
+            exported_at=now,
         )
     if earlier.failure is Failure.IN_DOUBT and not may_pay_again:
-        return replace(
-            linked, state=State.FAILED, failure=Failure.IN_DOUBT, reason=earlier.reason, settled_at=now
-        )
+        return replace(linked, state=State.FAILED, failure=Failure.IN_DOUBT, reason=earlier.reason, settled_at=now)
     return linked

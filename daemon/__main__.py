@@ -1,0 +1,5 @@
+"""``python -m daemon`` is ``chromadrop``."""
+
+from daemon.cli import main
+
+main()

@@ -1,0 +1,327 @@
+"""The composition root: a Config in, a wired Dispatcher out; signals, and the only real clock."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+from daemon import VERSION
+from daemon.config import Config, load
+from daemon.core.batch import MAX_BYTES, parse_batch
+from daemon.core.errors import ConfigInvalid, RootUnavailable
+from daemon.core.redact import Redactor
+from daemon.core.report import Stop
+from daemon.core.schedule import Instant
+from daemon.crew import Crew
+from daemon.dispatcher import Dispatcher, Limits
+from daemon.edges import logs, mounts
+from daemon.edges.inbox_watch import InboxWatch, WatchSettings
+from daemon.edges.ledger import Ledger
+from daemon.edges.service_manager import notify
+from daemon.edges.spool import Places, Spool
+from daemon.edges.studio import Studio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from daemon.config import Credential, Paths
+
+MESSAGES_A_TURN: Final = 1000
+FINE: Final = 0
+SOMETHING_FAILED: Final = 1
+UNREACHABLE: Final = 69
+CREDENTIAL_REFUSED: Final = 77
+
+
+class Reload:
+    """SIGHUP: read the configuration again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a daemon is made from.
+
+    Attributes:
+        config: as it was read.
+        config_path: as a person named it, to be read again on SIGHUP.
+        paths: absolute, with the state folder found.
+        credential: hidden.
+        environ: for the service manager and SIGHUP.
+        cwd: for SIGHUP.
+    """
+
+    config: Config
+    config_path: Path | None
+    paths: Paths
+    credential: Credential
+    environ: dict[str, str]
+    cwd: Path
+
+
+def now() -> Instant:
+    """This moment: the one place where a real clock is read."""
+    return Instant(time.monotonic(), time.time())
+
+
+def find_state(config: Config, paths: Paths) -> Path:
+    """The state folder: the one that is set, else state/ in a root on a local disk.
+
+    Raises:
+        ConfigInvalid: it is, or would be, on a network file system, where a ledger is not safe.
+        RootUnavailable: nobody set one, and the root is not there.
+    """
+    state = paths.state or paths.root / "state"
+    if paths.state is None and not paths.root.is_dir():
+        raise RootUnavailable(f"{paths.root} is not there: make it, mount it, or set folders.root")
+    ledger = config.ledger.path.parent if config.ledger.path is not None else state
+    for folder in {state, ledger}:
+        _refuse_network(config, folder)
+    return state
+
+
+def _refuse_network(config: Config, folder: Path) -> None:
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    found = mounts.file_system(existing)
+    if not found.is_local:
+        raise ConfigInvalid(
+            [
+                config.problem_at(
+                    "folders.state",
+                    f"{folder} lies on {found.type}, which is not a local disk: the ledger would not survive there. "
+                    "Set folders.state to a folder on a local disk, such as /var/lib/chromadrop",
+                )
+            ]
+        )
+
+
+def places(paths: Paths) -> Places:
+    """The folders as the spool wants them."""
+    return Places(paths.root, paths.inbox, paths.processing, paths.done, paths.failed, paths.videos)
+
+
+def limits(config: Config) -> Limits:
+    """What the dispatcher needs of the configuration."""
+    return Limits(
+        max_rendering=config.jobs.max_rendering,
+        poll_seconds=config.jobs.poll_seconds,
+        render_timeout_seconds=config.jobs.render_timeout_seconds,
+        downloads=config.videos.downloads,
+        video_name=config.videos.name,
+    )
+
+
+def studio(config: Config, credential: Credential) -> Studio:
+    """The cloud, as configured.
+
+    Raises:
+        ValueError: something about the environment (a CA bundle) cannot be used.
+    """
+    return Studio(
+        base_url=config.api.effective_base_url,
+        credential=credential.reveal(),
+        redactor=redactor(credential),
+        version=config.api.version,
+        connect_timeout_seconds=config.api.connect_timeout_seconds,
+        read_timeout_seconds=config.api.read_timeout_seconds,
+        max_video_bytes=config.videos.max_bytes,
+    )
+
+
+def redactor(credential: Credential | None) -> Redactor:
+    """What takes the credential out of every text."""
+    return Redactor([credential.reveal()] if credential is not None else [])
+
+
+def open_ledger(config: Config, state: Path, *, is_exclusive: bool) -> Ledger:
+    """The ledger; see `Ledger` for what it raises."""
+    return Ledger(state, path=config.ledger.path, is_exclusive=is_exclusive)
+
+
+def open_spool(ledger: Ledger, paths: Paths) -> Spool:
+    """The folders of this ledger's root, with what the ledger remembers of it."""
+    seen = ledger.read_note("seen_root")
+    return Spool(places(paths), ledger_id=ledger.id, was_seen=seen == str(paths.root))
+
+
+class Daemon:
+    """One daemon, wired.
+
+    Args:
+        settings: what it is made from.
+        is_once: work off what is there and end.
+
+    Raises:
+        LedgerLocked: another daemon has this state.
+        LedgerRefused: the ledger or the root belong to another.
+        LedgerUnavailable: the ledger cannot be opened.
+        RootUnavailable: with ``is_once`` only; otherwise the daemon waits for the root.
+    """
+
+    def __init__(self, settings: Settings, *, is_once: bool) -> None:
+        self._settings = settings
+        self._is_once = is_once
+        self._mailbox: SimpleQueue[object] = SimpleQueue()
+        self._log = logs.get_logger()
+        config, paths = settings.config, settings.paths
+        state = find_state(config, paths)
+        with ExitStack() as stack:
+            self._ledger = open_ledger(config, state, is_exclusive=True)
+            stack.callback(self._ledger.close)
+            self._spool = open_spool(self._ledger, paths)
+            self._check_root_first()
+            self._studio = studio(config, settings.credential)
+            stack.callback(self._studio.close)
+            self._crew = Crew(
+                self._mailbox.put,
+                max_rendering=config.jobs.max_rendering,
+                downloads=config.videos.downloads,
+            )
+            self._watch = InboxWatch(
+                _watch_settings(config, paths),
+                parse=lambda content: parse_batch(content, config.api.version),
+                post=self._mailbox.put,
+                check_root=self._spool.check_root,
+                identify=mounts.identity,
+                file_system=mounts.file_system,
+                log=self._log,
+            )
+            self._dispatcher = Dispatcher(
+                ledger=self._ledger,
+                spool=self._spool,
+                studio=self._studio,
+                watch=self._watch,
+                crew=self._crew,
+                limits=limits(config),
+                log=self._log,
+                is_once=is_once,
+            )
+            self._stack = stack.pop_all()
+
+    def _check_root_first(self) -> None:
+        try:
+            self._spool.check_root()
+        except RootUnavailable:
+            # The scanner says so, and when it is back; a run that should end cannot wait for that.
+            if self._is_once:
+                raise
+            return
+        self._ledger.note("seen_root", str(self._settings.paths.root))
+
+    def run(self) -> int:
+        """Work until told to stop, or, with ``is_once``, until all is worked off; the exit code."""
+        environ = self._settings.environ
+        with self._stack, _signals(self._mailbox.put):
+            self._ledger.note("daemon", {"pid": os.getpid(), "started_at": now().wall, "version": VERSION})
+            self._dispatcher.recover(now())
+            self._watch.start()
+            self._say_started()
+            notify(environ.get("NOTIFY_SOCKET"), "READY=1", f"STATUS=watching {self._settings.paths.inbox}")
+            try:
+                self._work()
+            finally:
+                notify(environ.get("NOTIFY_SOCKET"), "STOPPING=1")
+                self._watch.stop()
+                self._crew.close(0.2)
+        self._log.info("daemon.stopped", failures=self._dispatcher.failures)
+        return self._exit_code()
+
+    def _say_started(self) -> None:
+        config, paths = self._settings.config, self._settings.paths
+        self._log.info(
+            "daemon.started",
+            version=VERSION,
+            pid=os.getpid(),
+            config=str(config.source) if config.source else None,
+            root=str(paths.root),
+            api=config.api.effective_base_url,
+            once=self._is_once,
+        )
+        if self._settings.credential.is_exposed:
+            self._log.warning("credential.exposed", place=self._settings.credential.place)
+
+    def _work(self) -> None:
+        wake = self._dispatcher.turn(now())
+        while not self._dispatcher.is_finished:
+            messages = list(self._receive(wake))
+            for message in messages:
+                if isinstance(message, Reload):
+                    self._reload()
+            wake = self._dispatcher.turn(now(), [m for m in messages if not isinstance(m, Reload)])
+
+    def _receive(self, wake: float | None) -> Iterator[object]:
+        """What has come, waiting for the first: the only line of the main thread that blocks."""
+        try:
+            yield self._mailbox.get(timeout=None if wake is None else max(0.0, wake - now().monotonic))
+            for _ in range(MESSAGES_A_TURN):
+                yield self._mailbox.get_nowait()
+        except Empty:
+            return
+
+    def _reload(self) -> None:
+        """SIGHUP: what can change at run time changes; a configuration with problems is refused whole."""
+        settings = self._settings
+        try:
+            config = load(settings.config_path, settings.environ, settings.cwd)
+        except ConfigInvalid as error:
+            self._log.error("config.refused", problems=[str(problem) for problem in error.problems])  # noqa: TRY400
+            return
+        self._dispatcher.limits = limits(config)
+        self._crew.resize(max_rendering=config.jobs.max_rendering, downloads=config.videos.downloads)
+        logs.set_level(config.logs.level)
+        self._log.info("config.reloaded", needs_restart=_needs_restart(settings.config, config))
+
+    def _exit_code(self) -> int:
+        if not self._is_once:
+            return FINE
+        if self._dispatcher.is_in_trouble:
+            return CREDENTIAL_REFUSED
+        return SOMETHING_FAILED if self._dispatcher.failures else FINE
+
+
+def _needs_restart(old: Config, new: Config) -> list[str]:
+    """The sections whose changes count from the next start on."""
+    fixed = ("api", "folders", "watch", "ledger", "http", "status_page")
+    changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
+    if old.videos.max_bytes != new.videos.max_bytes:
+        changed.append("videos.max_bytes")
+    if old.logs.format != new.logs.format:
+        changed.append("logs.format")
+    return changed
+
+
+def _watch_settings(config: Config, paths: Paths) -> WatchSettings:
+    return WatchSettings(
+        inbox=paths.inbox,
+        observer=config.watch.observer,
+        settle_seconds=config.watch.settle_seconds,
+        rescan_seconds=config.watch.rescan_seconds,
+        grace_seconds=config.watch.grace_seconds,
+        max_bytes=MAX_BYTES,
+    )
+
+
+class _signals:  # noqa: N801 - used like a function
+    """SIGTERM and SIGINT stop, SIGHUP reloads, while this is entered."""
+
+    def __init__(self, post: Callable[[object], None]) -> None:
+        self._post = post
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> None:
+        meanings: dict[signal.Signals, Callable[[], object]] = {
+            signal.SIGTERM: Stop,
+            signal.SIGINT: Stop,
+            signal.SIGHUP: Reload,
+        }
+        for number, message in meanings.items():
+            self._before[number] = signal.signal(number, lambda _n, _f, message=message: self._post(message()))
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)

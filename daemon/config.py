@@ -1,0 +1,838 @@
+"""YAML and environment -> one frozen `Config`, or every problem at once.
+
+Where a value comes from, the later one wins:
+
+1. the default, written beside each key below;
+2. the configuration file: the one that was named, else ``config.yaml`` in the current folder, else
+   ``/etc/chromadrop/config.yaml``; an empty file and an empty section mean the defaults;
+3. the environment, ``CHROMADROP_SECTION__KEY`` (``CHROMADROP_STATUS_PAGE`` for the one key without a
+   section); an empty variable counts as not set, ``null`` as null.
+
+Both are read as the text that was written and become numbers only here, so that a problem can quote what a
+person wrote. The credential is no part of `Config`: `find_credential` looks for it and hides it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import os
+import stat
+import unicodedata
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
+
+from daemon.core import yaml_text
+from daemon.core.display import display
+from daemon.core.errors import BatchInvalid, ConfigInvalid
+from daemon.core.problem import Problem, did_you_mean
+from daemon.core.redact import clean_credential
+from daemon.core.video_name import check_template
+from daemon.core.yaml_text import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+
+    from pydantic_core import ErrorDetails
+
+DEFAULT_FILES: Final = (Path("config.yaml"), Path("/etc/chromadrop/config.yaml"))
+BASE_URLS: Final = {"v2": "https://v2.aistudios.com/api/odin"}  # API.md, "Two generations, one flow"
+LATER_VERSIONS: Final = frozenset({"v3"})
+
+VARIABLE: Final = "AISTUDIOS_API_KEY"
+CREDENTIAL_FILE: Final = "aistudios-api-key"
+
+_PREFIX: Final = "CHROMADROP_"
+_LOOPBACKS: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+_MAX_CREDENTIAL_BYTES: Final = 64 * 1024
+_MAX_PORT: Final = 65535
+_DAY: Final = 24 * 3600.0
+
+
+# --- what single values must look like ----------------------------------------------------------------------
+
+
+def _refuse(message: str) -> PydanticCustomError:
+    return PydanticCustomError("plain", "{message}", {"message": message})
+
+
+def _check_version(value: object) -> object:
+    if value in LATER_VERSIONS:
+        raise _refuse(f"this release speaks v2 of the cloud's API only; {value} comes later. Write v2")
+    return value
+
+
+def _is_loopback(host: str) -> bool:
+    if host.casefold() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return any(address in network for network in _LOOPBACKS)
+
+
+def _check_base_url(url: str) -> str:
+    """The address without a trailing slash. No message quotes it: it may hold a password."""
+    example = f"write for example {BASE_URLS['v2']}"
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise _refuse(f"is no web address: it holds a blank or an unusual character; {example}")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise _refuse(f"is no web address that can be understood; {example}") from None
+    if parts.scheme not in {"https", "http"} or not host:
+        raise _refuse(f"is not a web address that starts with https:// and names a host; {example}")
+    if "@" in parts.netloc:
+        raise _refuse(
+            "must not hold a user name or a password; the credential goes into AISTUDIOS_API_KEY or api.key_file"
+        )
+    if "?" in url or "#" in url:
+        raise _refuse(f"must end with the path, without ? or #; {example}")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise _refuse(
+            "is plain http, which would send the credential in the clear; "
+            "it is accepted for this machine only (127.0.0.1, ::1, localhost). Write https://"
+        )
+    return url.rstrip("/")
+
+
+def _check_path(text: str) -> str:
+    if not text.strip():
+        raise _refuse("is empty; write a path, or leave the key out for the default")
+    if "\0" in text:
+        raise _refuse("holds a NUL character, which no path can hold")
+    if text.startswith("~"):
+        raise _refuse("starts with ~, which is not expanded here; write the whole path")
+    return text
+
+
+def _check_template(template: str) -> str:
+    wrong = check_template(template)
+    if wrong:
+        raise _refuse("; ".join(wrong))
+    return template
+
+
+def _check_ledger_url(url: str) -> str:
+    """The address as it is. No message quotes it: it may hold a password."""
+    scheme, _, rest = url.partition("://")
+    if scheme.partition("+")[0] in {"postgresql", "postgres"}:
+        raise _refuse(
+            "this release keeps its ledger in SQLite only; several machines on PostgreSQL come later. Write null"
+        )
+    path = rest.removeprefix("/")
+    if scheme != "sqlite" or path == rest or not path.startswith("/") or not path.strip("/"):
+        raise _refuse("is neither null nor sqlite:///ABSOLUTE PATH, such as sqlite:////var/lib/chromadrop/ledger.db")
+    if "?" in path or "#" in path or not path.isprintable():
+        raise _refuse("must end with the path of the file, without ? or # or control characters")
+    return url
+
+
+def _check_listen(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and int(port[:6]) <= _MAX_PORT
+    if not colon or not host or not is_port or (":" in host and not (host[0] == "[" and host[-1] == "]")):
+        raise _refuse(f"{shown(text)} is not HOST:PORT, such as 127.0.0.1:9188 or [::1]:9188")
+    raise _refuse("this release has no HTTP listener yet; write null or leave the key out")
+
+
+PathText = Annotated[str, AfterValidator(_check_path)]
+
+
+# --- the sections -------------------------------------------------------------------------------------------
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+
+class Api(_Section):
+    """The cloud: which API, where, and with which credential."""
+
+    version: Annotated[Literal["v2"], BeforeValidator(_check_version)] = Field(
+        default="v2", description="Version of the cloud's API. This release speaks v2 only."
+    )
+    base_url: Annotated[str, AfterValidator(_check_base_url)] | None = Field(
+        default=None,
+        description="Address of the API; null is the documented one of the version. "
+        "https, or plain http for this machine only.",
+    )
+    key_file: PathText | None = Field(
+        default=None,
+        description="File that holds the API key, one line; relative to the configuration file. "
+        "Tried last, after AISTUDIOS_API_KEY and $CREDENTIALS_DIRECTORY/aistudios-api-key.",
+    )
+    connect_timeout_seconds: float = Field(
+        default=10.0, ge=0.01, le=300.0, description="Seconds to wait for a connection to the cloud."
+    )
+    read_timeout_seconds: float = Field(
+        default=30.0, ge=0.01, le=3600.0, description="Seconds to wait for the next part of an answer."
+    )
+
+    @property
+    def effective_base_url(self) -> str:
+        """The address that is used: the one given, else the documented one. No trailing slash."""
+        return self.base_url or BASE_URLS[self.version]
+
+
+class Folders(_Section):
+    """Where files are dropped and where they end."""
+
+    root: PathText = Field(default=".", description="Folder that holds the others; relative to the current folder.")
+    inbox: PathText = Field(
+        default="inbox", description="Where people drop job files; relative to root, as the next four."
+    )
+    processing: PathText = Field(
+        default="processing",
+        description="Claimed job files while their videos are made, and unfinished downloads.",
+    )
+    done: PathText = Field(default="done", description="Job files all of whose videos are made.")
+    failed: PathText = Field(default="failed", description="Job files with a failure, and why.")
+    videos: PathText = Field(default="videos", description="Finished videos, and nothing else.")
+    state: PathText | None = Field(
+        default=None,
+        description="The ledger, on a local disk; relative to root. "
+        "null is $STATE_DIRECTORY where systemd sets it, else state/ in root.",
+    )
+
+
+class Watch(_Section):
+    """How new files in inbox/ are noticed."""
+
+    observer: Literal["auto", "native", "polling"] = Field(
+        default="auto",
+        description="How changes are noticed: native asks the operating system, "
+        "polling looks every rescan_seconds, auto decides by the kind of disk.",
+    )
+    settle_seconds: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=3600.0,
+        description="Seconds that a file must stay unchanged before it is read; null is 2 on a local disk, "
+        "5 on a network drive.",
+    )
+    rescan_seconds: float | None = Field(
+        default=None,
+        ge=0.05,
+        le=3600.0,
+        description="Seconds between two looks at the whole folder; null is 30 on a local disk, 5 on a network drive.",
+    )
+    grace_seconds: float = Field(
+        default=10.0,
+        ge=0.0,
+        le=3600.0,
+        description="Seconds more that a file which makes no sense yet is given before it is called bad.",
+    )
+
+
+class Jobs(_Section):
+    """How many videos are made at once, and how patiently."""
+
+    max_rendering: int = Field(
+        default=20,
+        ge=1,
+        le=100_000,
+        description="Videos that the cloud renders for us at the same time, at most.",
+    )
+    poll_seconds: float = Field(
+        default=3.0, ge=0.05, le=3600.0, description="Seconds between two questions how far a video is."
+    )
+    render_timeout_seconds: float = Field(
+        default=3600.0,
+        ge=0.1,
+        le=30 * _DAY,
+        description="Seconds after which a render without an end is given up; "
+        "its project id stays on record, and dropping the file again costs nothing.",
+    )
+
+
+class Videos(_Section):
+    """How videos are named and fetched."""
+
+    name: Annotated[str, AfterValidator(_check_template)] | None = Field(
+        default=None,
+        description="Template of the file name without its extension: "
+        "{file}, {n}, {url}, {project}, {model}, {language}; "
+        "null is {file} for a job file with one video, {file}-{n} otherwise.",
+    )
+    downloads: int = Field(default=4, ge=1, le=1000, description="Downloads at the same time, at most.")
+    max_bytes: int = Field(
+        default=20 * 1024**3,
+        ge=1,
+        le=1024**5,
+        description="Bytes of one video, at most; a larger one is refused.",
+    )
+
+
+class Ledger(_Section):
+    """Where the record of every job is kept."""
+
+    url: Annotated[str, AfterValidator(_check_ledger_url)] | None = Field(
+        default=None,
+        description="null is an SQLite file in state/; or sqlite:///ABSOLUTE PATH. "
+        "A later release takes postgresql+psycopg:// for several machines.",
+    )
+
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file that ``url`` names; None where the state folder holds it."""
+        return Path(self.url.removeprefix("sqlite:///")) if self.url else None
+
+
+class Logs(_Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least important level that is written."
+    )
+    format: Literal["auto", "console", "json"] = Field(
+        default="auto",
+        description="console is for people, json for machines; auto is console on a terminal, json otherwise.",
+    )
+
+
+class Http(_Section):
+    """The page for monitoring."""
+
+    listen: Annotated[str, AfterValidator(_check_listen)] | None = Field(
+        default=None,
+        description="HOST:PORT of /healthz, /metrics, and /status, such as 127.0.0.1:9188. "
+        "Reserved: this release has no listener yet.",
+    )
+
+
+# --- the whole ----------------------------------------------------------------------------------------------
+
+KeyPath = tuple[str, ...]  # ("jobs", "poll_seconds"), ("status_page",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    where: str = ""
+    line: int | None = None
+    column: int | None = None
+
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        return Problem(message, self.line, self.column, ".".join(path), self.where)
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where a configuration was read. Never compared: the same values from another file are the same."""
+
+    source: Path | None = field(default=None, compare=False)
+    folder: Path = field(default=Path(), compare=False)
+    places: Mapping[KeyPath, _Place] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The folders, absolute.
+
+    ``state`` is None where nobody said: it is state/ in root then, where root is on a local disk.
+    """
+
+    root: Path
+    inbox: Path
+    processing: Path
+    done: Path
+    failed: Path
+    videos: Path
+    state: Path | None
+
+
+class Config(_Section):
+    """Settings of chromadrop. Every key may be left out."""
+
+    api: Api = Field(default=Api(), description="The cloud: which API, where, and with which credential.")
+    folders: Folders = Field(
+        default=Folders(), description="Where files are dropped and where they end. All of them differ."
+    )
+    watch: Watch = Field(default=Watch(), description="How new files in inbox/ are noticed.")
+    jobs: Jobs = Field(default=Jobs(), description="How many videos are made at once, and how patiently.")
+    videos: Videos = Field(default=Videos(), description="How videos are named and fetched.")
+    ledger: Ledger = Field(default=Ledger(), description="Where the record of every job is kept.")
+    logs: Logs = Field(default=Logs(), description="What is written to standard error.")
+    http: Http = Field(default=Http(), description="The page for monitoring.")
+    status_page: bool = Field(
+        default=True,
+        description="Reserved for status.html in root, which a later release writes; nothing is written yet.",
+    )
+
+    _origin: _Origin = PrivateAttr(default=_Origin())
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Keep where the values were read, which `load` gives as pydantic's validation context."""
+        if isinstance(context, _Origin):
+            self._origin = context
+
+    @property
+    def source(self) -> Path | None:
+        """The file that was read; None where there was none."""
+        return self._origin.source
+
+    @property
+    def folder(self) -> Path:
+        """What ``api.key_file`` is relative to: the folder of the file read, else the current one."""
+        return self._origin.folder
+
+    def problem_at(self, path: str, message: str) -> Problem:
+        """A problem with the value of a key, with the place where it was written.
+
+        Args:
+            path: the key's path, such as ``folders.root``.
+            message: what is wrong and what to do.
+        """
+        keys = tuple(path.split("."))
+        return self._origin.places.get(keys, _Place()).problem(keys, message)
+
+    def paths(self, environ: Mapping[str, str], cwd: Path) -> Paths:
+        """The folders, absolute; nothing is looked up on the disk.
+
+        Args:
+            environ: for ``STATE_DIRECTORY`` (systemd.exec(5)); the first, where it names several.
+            cwd: absolute; what ``folders.root`` is relative to.
+
+        Raises:
+            ConfigInvalid: two folders are the same, or one lies inside another.
+        """
+        paths = _lay_out(self.folders, environ, cwd)
+        overlaps = _overlaps(paths, self.ledger.path, self._origin.places)
+        problems = [self.problem_at(".".join(key), text) for key, text in overlaps]
+        if problems:
+            raise ConfigInvalid(problems)
+        return paths
+
+
+def _key_paths() -> Iterator[KeyPath]:
+    for name, section in Config.model_fields.items():
+        model = section.annotation
+        if isinstance(model, type) and issubclass(model, _Section):
+            yield from ((name, key) for key in model.model_fields)
+        else:
+            yield (name,)
+
+
+KEY_PATHS: Final = tuple(_key_paths())
+VARIABLES: Final = {_PREFIX + "__".join(path).upper(): path for path in KEY_PATHS}
+
+
+# --- folders ------------------------------------------------------------------------------------------------
+
+
+def _lay_out(folders: Folders, environ: Mapping[str, str], cwd: Path) -> Paths:
+    root = _absolute(folders.root, cwd)
+    given = folders.state
+    systemd = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    state = _absolute(given, root) if given is not None else _absolute(systemd, root) if systemd else None
+    return Paths(
+        root,
+        _absolute(folders.inbox, root),
+        _absolute(folders.processing, root),
+        _absolute(folders.done, root),
+        _absolute(folders.failed, root),
+        _absolute(folders.videos, root),
+        state,
+    )
+
+
+def _absolute(text: str, base: Path) -> Path:
+    return Path(os.path.normpath(base / text))
+
+
+def _overlaps(paths: Paths, ledger: Path | None, written: Container[KeyPath]) -> Iterator[tuple[KeyPath, str]]:
+    """``(key, what is wrong)`` for folders that are the same or lie inside each other.
+
+    Of two that clash, the one is named that somebody has written.
+    """
+    names = ("inbox", "processing", "done", "failed", "videos")
+    folders: dict[KeyPath, Path] = {("folders", name): getattr(paths, name) for name in names}
+    for key in [key for key, folder in folders.items() if _is_inside(paths.root, folder)]:
+        yield key, "is folders.root itself or holds it; give it a folder of its own inside root"
+        del folders[key]
+    for pair in itertools.combinations(folders, 2):
+        other, key = pair if pair[1] in written or pair[0] not in written else pair[::-1]
+        relation = _relation(folders[key], folders[other])
+        if relation:
+            yield key, f"{relation} {'.'.join(other)}; give it a folder of its own, beside the others"
+    for key, kept in ((("folders", "state"), paths.state), (("ledger", "url"), ledger)):
+        for other in [other for other, folder in folders.items() if kept and _is_inside(kept, folder)]:
+            yield key, f"lies inside {'.'.join(other)}, where files come and go; put it elsewhere"
+
+
+def _relation(one: Path, other: Path) -> str:
+    is_inside, holds = _is_inside(one, other), _is_inside(other, one)
+    if is_inside and holds:
+        return "is the same folder as"
+    return "lies inside" if is_inside else "holds" if holds else ""
+
+
+def _is_inside(inner: Path, outer: Path) -> bool:
+    """The same folder or one in it, also for a network drive that tells neither case nor NFC from NFD."""
+    return _folded(inner).is_relative_to(_folded(outer))
+
+
+def _folded(path: Path) -> PurePath:
+    return PurePath(unicodedata.normalize("NFC", str(path)).casefold())
+
+
+# --- reading ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    text: str | None
+    place: _Place
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What one or several sources gave: values by the path of their key, and what is wrong."""
+
+    values: dict[KeyPath, _Value] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def load(
+    path: Path | None,
+    environ: Mapping[str, str],
+    cwd: Path,
+    *,
+    default_files: Sequence[Path] = DEFAULT_FILES,
+) -> Config:
+    """The configuration from a file and the environment.
+
+    Args:
+        path: the file that a person named; None for the first of ``default_files`` that exists, if any.
+        environ: all of the environment; only ``CHROMADROP_*`` and ``STATE_DIRECTORY`` are looked at.
+        cwd: the current folder, absolute.
+        default_files: relative to ``cwd``.
+
+    Raises:
+        ConfigInvalid: every problem of the file and of the environment.
+    """
+    source, read = _read_first(path, cwd, default_files)
+    _read_environment(environ, read)
+    places = {key: value.place for key, value in read.values.items()}
+    origin = _Origin(source, source.parent if source else cwd, places)
+    config, wrong = _validated(read.values, origin)
+    problems = [*read.problems, *wrong]
+    try:
+        config.paths(environ, cwd)
+    except ConfigInvalid as error:
+        problems += error.problems
+    if problems:
+        raise ConfigInvalid(sorted(problems, key=lambda problem: _reading_order(problem, environ)))
+    return config
+
+
+def _reading_order(problem: Problem, environ: Mapping[str, str]) -> tuple[bool, int, int]:
+    """The file from top to bottom, then the environment by name."""
+    return problem.where in environ, problem.line or 0, problem.column or 0
+
+
+def _read_first(path: Path | None, cwd: Path, default_files: Sequence[Path]) -> tuple[Path | None, _Read]:
+    for candidate in [path] if path is not None else default_files:
+        source = cwd / candidate
+        try:
+            with source.open("rb") as file:
+                content = file.read(yaml_text.MAX_BYTES + 1)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if path is not None or source.is_symlink():
+                return source, _unreadable(source, error)
+        except (OSError, ValueError) as error:
+            return source, _unreadable(source, error)
+        else:
+            return source, _read_text(content, str(source))
+    return None, _Read()
+
+
+def _unreadable(source: Path, error: OSError | ValueError) -> _Read:
+    why = (isinstance(error, OSError) and error.strerror) or "its name cannot be used"
+    return _Read(
+        problems=[Problem(f"the configuration file cannot be read ({why}); check --config", where=display(str(source)))]
+    )
+
+
+def _read_text(content: bytes, where: str) -> _Read:
+    where = display(where)
+    if len(content) > yaml_text.MAX_BYTES:
+        return _Read(problems=[Problem("is larger than 1 MiB; this is no configuration file", where=where)])
+    try:
+        reading = yaml_text.read(yaml_text.decode(content))
+    except BatchInvalid as error:
+        return _Read(problems=[replace(problem, where=where) for problem in error.problems])
+    read = _Read(problems=[replace(problem, where=where) for problem in reading.problems.listed()])
+    for document in reading.documents[:1]:
+        _read_document(document, where, read)
+    for extra in reading.documents[1:]:
+        problem = _at(extra, where).problem((), "a second document; there is one configuration, remove the ---")
+        read.problems.append(problem)
+    return read
+
+
+def _at(node: yaml_text.Node, where: str) -> _Place:
+    return _Place(where, node.line, node.column)
+
+
+def _read_document(document: yaml_text.Node, where: str, read: _Read) -> None:
+    sections = {path[0] for path in KEY_PATHS if len(path) > 1}
+    for name, node in _entries(document, (), where, read):
+        if name not in sections:
+            _read_leaf(node, (name,), where, read)
+            continue
+        for key, leaf in _entries(node, (name,), where, read):
+            _read_leaf(leaf, (name, key), where, read)
+
+
+def _entries(node: yaml_text.Node, path: KeyPath, where: str, read: _Read) -> Iterator[tuple[str, yaml_text.Node]]:
+    """The entries of a mapping whose keys are known; everything else becomes a problem."""
+    if isinstance(node, yaml_text.Scalar) and node.is_null:
+        return
+    if not isinstance(node, yaml_text.Mapping):
+        what = f"the section '{path[-1]}'" if path else "a configuration file"
+        read.problems.append(_at(node, where).problem(path, f"{what} is a mapping: lines of `key: value`"))
+        return
+    depth = len(path) + 1
+    known = list(dict.fromkeys(key[depth - 1] for key in KEY_PATHS if key[: depth - 1] == path))
+    for key, value in node.entries:
+        if key.text in known:
+            yield key.text, value
+        else:
+            message = _unknown(key.text, path, known)
+            read.problems.append(_at(key, where).problem((*path, display(key.text)), message))
+
+
+def _unknown(key: str, section: KeyPath, known: Iterable[str]) -> str:
+    hint = did_you_mean(key, known)
+    homes = [path[0] for path in KEY_PATHS if len(path) > 1 and path[-1] == key]
+    if not hint and homes:
+        hint = f" It belongs under {' or '.join(f'`{home}:`' for home in homes)}."
+    if not hint and (section == ("api",) or "key" in key.casefold()):
+        hint = f" An API key itself is not written here: put it into {VARIABLE}, or name its file in api.key_file."
+    return f"unknown key {shown(key)}.{hint or ' Known are: ' + ', '.join(known) + '.'}"
+
+
+def _read_leaf(node: yaml_text.Node, path: KeyPath, where: str, read: _Read) -> None:
+    if isinstance(node, yaml_text.Scalar):
+        read.values[path] = _Value(None if node.is_null else node.text, _at(node, where))
+    else:
+        read.problems.append(
+            _at(node, where).problem(path, f"write one value, not a list or a mapping: {_wanted(path)}")
+        )
+
+
+def _read_environment(environ: Mapping[str, str], read: _Read) -> None:
+    """Lay the environment over the file. No value of a variable is ever shown but that of a known key."""
+    for name, text in sorted(environ.items()):
+        if not name.startswith(_PREFIX) or not text:
+            continue
+        path = VARIABLES.get(name)
+        if path is not None:
+            is_null = yaml_text.Scalar(text, is_plain=True, line=0, column=0).is_null
+            read.values[path] = _Value(None if is_null else text, _Place(name))
+            continue
+        message = f"unknown variable.{did_you_mean(name, VARIABLES) or ' Unset it.'}"
+        read.problems.append(Problem(message, where=display(name)))
+
+
+# --- validating ---------------------------------------------------------------------------------------------
+
+
+def _validated(values: Mapping[KeyPath, _Value], origin: _Origin) -> tuple[Config, list[Problem]]:
+    """The configuration, the sections that have problems left at their defaults, and those problems."""
+    tree: dict[str, Any] = {}
+    for path, value in values.items():
+        branch = tree
+        for name in path[:-1]:
+            branch = branch.setdefault(name, {})
+        branch[path[-1]] = value.text
+    try:
+        return Config.model_validate(tree, context=origin), []
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    bad = {detail["loc"][0] for detail in details}
+    sound = {name: branch for name, branch in tree.items() if name not in bad}
+    problems = [_explained(detail, values) for detail in details]
+    return Config.model_validate(sound, context=origin), problems
+
+
+def _explained(detail: ErrorDetails, values: Mapping[KeyPath, _Value]) -> Problem:
+    path = tuple(str(name) for name in detail["loc"][:2])
+    value = values[path]
+    if detail["type"] == "plain":
+        return value.place.problem(path, detail["ctx"]["message"])
+    if value.text is None:
+        wrong = "null is not accepted here"
+        near = ""
+    else:
+        wrong = f"{shown(value.text)} is not accepted"
+        near = did_you_mean(value.text, _choices(_schema_of(path)))
+    return value.place.problem(path, f"{wrong}; write {_wanted(path)}.{near}")
+
+
+def _schema_of(path: KeyPath) -> dict[str, Any]:
+    schema = Config.model_json_schema()
+    if len(path) > 1:
+        schema = schema["$defs"][Config.model_fields[path[0]].annotation.__name__]  # type: ignore[union-attr]
+    found: dict[str, Any] = schema["properties"][path[-1]]
+    return found
+
+
+def _choices(schema: Mapping[str, Any]) -> list[str]:
+    return [str(word) for word in schema.get("enum", [schema["const"]] if "const" in schema else [])]
+
+
+def _wanted(path: KeyPath) -> str:
+    """What may stand at a key, in words made from its schema, with the unit and the default."""
+    schema = _schema_of(path)
+    unit = next((word for word in ("seconds", "bytes") if path[-1].endswith(f"_{word}")), "")
+    kinds = [_kind(option, unit) for option in schema.get("anyOf", [schema])]
+    default = schema["default"]
+    shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else f"{default}"
+    return f"{' or '.join(kinds)} (default {shown.removesuffix('.0')})"
+
+
+def _kind(schema: Mapping[str, Any], unit: str) -> str:
+    kind = schema.get("type")
+    if kind in {"integer", "number"}:
+        number = "a whole number" if kind == "integer" else "a number"
+        of_unit = f" of {unit}" if unit else ""
+        return f"{number}{of_unit} from {schema['minimum']:.16g} to {schema['maximum']:.16g}"
+    if kind == "boolean":
+        return "true or false"
+    choices = _choices(schema)
+    return (
+        f"{'one of ' if len(choices) > 1 else ''}{', '.join(choices)}"
+        if choices
+        else {"null": "null"}.get(str(kind), "text")
+    )
+
+
+# --- the credential -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What the cloud knows us by. Neither ``repr`` nor ``str`` nor an error shows it.
+
+    Attributes:
+        secret: hidden; `reveal` gives it.
+        place: where it was found, to be told to people.
+        is_exposed: it was read from ``api.key_file``, which the group or others may read: worth a warning.
+    """
+
+    secret: SecretStr
+    place: str
+    is_exposed: bool = False
+
+    def reveal(self) -> str:
+        """The credential itself, for the request's header and for the redactor."""
+        return self.secret.get_secret_value()
+
+
+def find_credential(config: Config, environ: Mapping[str, str]) -> Credential:
+    """The credential, from the first of three places that has one.
+
+    The environment variable ``AISTUDIOS_API_KEY``; ``$CREDENTIALS_DIRECTORY/aistudios-api-key``
+    (systemd.exec(5), ``LoadCredential=``); the file that ``api.key_file`` names, relative to `Config.folder`.
+    An empty one counts as not there.
+
+    Raises:
+        ConfigInvalid: there is none, or one that cannot be read or cannot be a credential. No text shows it.
+    """
+    found = _credential_in_variable(environ) or _credential_of_systemd(environ) or _credential_in_key_file(config)
+    if found is None:
+        raise ConfigInvalid([Problem(_no_credential(config))])
+    return found
+
+
+def _no_credential(config: Config) -> str:
+    empty = " (the file that it names now is empty)" if config.api.key_file else ""
+    return (
+        "no API key was found. Put it into one of three places, tried in this order: "
+        f"the environment variable {VARIABLE}; the file {CREDENTIAL_FILE} in $CREDENTIALS_DIRECTORY "
+        f"(systemd: LoadCredential={CREDENTIAL_FILE}:/path/to/file); "
+        f"the file that api.key_file names{empty}. Without a key, `chromadrop demo` shows how it works"
+    )
+
+
+def _credential_in_variable(environ: Mapping[str, str]) -> Credential | None:
+    return _credential(environ.get(VARIABLE, ""), f"the environment variable {VARIABLE}", Problem("", where=VARIABLE))
+
+
+def _credential_of_systemd(environ: Mapping[str, str]) -> Credential | None:
+    folder = environ.get("CREDENTIALS_DIRECTORY", "")
+    path = Path(folder, CREDENTIAL_FILE)
+    at = Problem("", where=display(str(path)))
+    text, _ = _read_credential(path, at) if folder and os.path.lexists(path) else ("", 0)
+    return _credential(text, display(str(path)), at)
+
+
+def _credential_in_key_file(config: Config) -> Credential | None:
+    if config.api.key_file is None:
+        return None
+    at = config.problem_at("api.key_file", "")
+    text, mode = _read_credential(_absolute(config.api.key_file, config.folder), at)
+    is_exposed = bool(mode & (stat.S_IRGRP | stat.S_IROTH))
+    return _credential(text, "the file that api.key_file names", at, is_exposed=is_exposed)
+
+
+def _read_credential(path: Path, at: Problem) -> tuple[str, int]:
+    """The file's text and mode. The path is not told: somebody may have put the key itself in its place."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_CREDENTIAL_BYTES)
+            mode = os.fstat(file.fileno()).st_mode
+    except (OSError, ValueError) as error:
+        why = (isinstance(error, OSError) and error.strerror) or "no file can have this name"
+    else:
+        return content.decode("utf-8-sig", "replace"), mode
+    problem = replace(at, message=f"the file for the API key cannot be read ({why}); check its path and permissions")
+    raise ConfigInvalid([problem])
+
+
+def _credential(text: str, place: str, at: Problem, *, is_exposed: bool = False) -> Credential | None:
+    if not text.strip():
+        return None
+    try:
+        secret = SecretStr(clean_credential(text))
+    except ValueError as error:
+        wrong = f"{error}; copy the key once more, alone on one line"
+    else:
+        return Credential(secret, place, is_exposed)
+    raise ConfigInvalid([replace(at, message=wrong)])
+
+
+# --- for editors --------------------------------------------------------------------------------------------
+
+
+def config_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the configuration file, for completion in editors."""
+    schema = Config.model_json_schema()
+    for section in schema["properties"].values():
+        if "$ref" in section:
+            section["anyOf"] = [{"$ref": section.pop("$ref")}, {"type": "null"}]
+            section.pop("default", None)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "chromadrop configuration",
+        "type": ["object", "null"],
+    }

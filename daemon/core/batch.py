@@ -1,0 +1,433 @@
+"""YAML text -> Batch of requests, or BatchInvalid(problems).
+
+The forms of a job file: one mapping; a list of mappings; several documents; a mapping with ``jobs:`` and, if wanted,
+``defaults:``, which a job's own fields beat. Either every job of a file is valid, or all that is wrong is told at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from daemon.core import yaml_text
+from daemon.core.errors import BatchInvalid
+from daemon.core.problem import did_you_mean
+from daemon.core.yaml_text import MAX_BYTES, is_half_copied, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+__all__ = ["MAX_BYTES", "Batch", "Request", "is_half_copied", "job_schema", "parse_batch"]
+
+MAX_NAME_CHARACTERS: Final = 200
+RESOLUTIONS: Final = ("4k", "1080", "720", "480")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of the cloud for one video.
+
+    Attributes:
+        body: the fields as the API wants them: strings, but for what API.md documents as number or boolean.
+        name: the video's file name as a person wished it, without making it safe yet.
+        may_pay_again: a person's word (``pay_again: true``) that a job in doubt may be exported again.
+    """
+
+    body: Mapping[str, str | float | bool]
+    name: str | None = None
+    may_pay_again: bool = False
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Requests are matched by what they ask for: name and pay_again are not part of it."""
+        text = json.dumps(dict(self.body), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        object.__setattr__(self, "digest", hashlib.sha256(text.encode()).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One job file's requests, in the order of the file; never empty."""
+
+    requests: tuple[Request, ...]
+
+
+# --- values: from what was written to what the API wants ------------------------------------------------------
+
+_T = TypeVar("_T")
+_NUMBER: Final = re.compile(r"[-+]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE][-+]?\d{1,3})?", re.ASCII)
+_FLAGS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def _wrong(reason: str) -> PydanticCustomError:
+    return PydanticCustomError("plain", "{reason}", {"reason": reason})
+
+
+def _text(node: object) -> str:
+    if not isinstance(node, yaml_text.Scalar):
+        what = "a list" if isinstance(node, yaml_text.Sequence) else "a mapping (key: value)"
+        raise _wrong(f"must be one text, not {what}; put it in quotes if it begins with [ or {{")
+    if not node.text or node.text.isspace():
+        raise _wrong("is empty; write a value behind the colon")
+    return node.text
+
+
+def _name(node: object) -> str:
+    text = _text(node)
+    if len(text) > MAX_NAME_CHARACTERS:
+        raise _wrong(f"is too long: {len(text):,} characters, {MAX_NAME_CHARACTERS} at most")
+    return text
+
+
+def _flag(node: object) -> bool:
+    text = _text(node)
+    flag = _FLAGS.get(text.strip().lower())
+    if flag is None:
+        raise _wrong(f"must be true or false, not {shown(text)}")
+    return flag
+
+
+def _number(node: object) -> float:
+    text = _text(node)
+    number = float(text) if _NUMBER.fullmatch(text) else math.inf
+    if not math.isfinite(number):
+        raise _wrong(f"must be a number such as 20 or 0.5, not {shown(text)}")
+    # The same number is the same request, however it was written.
+    return int(number) if number.is_integer() else number
+
+
+def _resolution(node: object) -> str:
+    text = _text(node)
+    if text.lower() not in RESOLUTIONS:
+        raise _wrong(f"must be 4k, 1080, 720, or 480, not {shown(text)}.{did_you_mean(text[:9], RESOLUTIONS)}")
+    return text.lower()
+
+
+def _web_address(node: object) -> str:
+    text = _text(node)
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or not text.isprintable() or " " in text:
+        raise _wrong(f"must be a web address such as https://example.com/done, not {shown(text)}")
+    return text
+
+
+def _unless_null(validate: Callable[[object], _T]) -> PlainValidator:
+    def validate_optional(node: object) -> _T | None:
+        is_null = isinstance(node, yaml_text.Scalar) and node.is_null
+        return None if is_null else validate(node)
+
+    return PlainValidator(validate_optional)
+
+
+# Every scalar is read as the text that was written, so an editor must not complain of a number or a boolean.
+_ANY_SCALAR: Final = {"type": ["string", "number", "boolean"], "minLength": 1, "pattern": r"\S"}
+_OR_NULL: Final = {**_ANY_SCALAR, "type": ["string", "number", "boolean", "null"]}
+
+_Required = Annotated[str, PlainValidator(_text), WithJsonSchema(_ANY_SCALAR)]
+_Optional = Annotated[str | None, _unless_null(_text), WithJsonSchema(_OR_NULL)]
+_Name = Annotated[str | None, _unless_null(_name), WithJsonSchema({**_OR_NULL, "maxLength": MAX_NAME_CHARACTERS})]
+_Flag = Annotated[bool | None, _unless_null(_flag), WithJsonSchema({"type": ["boolean", "null"]})]
+_Number = Annotated[float | None, _unless_null(_number), WithJsonSchema({"type": ["number", "null"]})]
+_WebAddress = Annotated[
+    str | None,
+    _unless_null(_web_address),
+    WithJsonSchema({"type": ["string", "null"], "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}),
+]
+_Resolution = Annotated[
+    str | None, _unless_null(_resolution), WithJsonSchema({"enum": [*RESOLUTIONS, 1080, 720, 480, None]})
+]
+
+
+class _Job(BaseModel):
+    """One job as every API version has it (API.md)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    language: _Required = Field(description="The language that is spoken, such as en, ko, or zh.")
+    text: _Required = Field(description="What is said.")
+    model: _Required = Field(description="Who says it: the model's id, such as M000004017.")
+    clothes: _Required = Field(description="What the model wears: the clothes' id, such as BG00006160.")
+    name: _Name = Field(None, description="The video's file name, without its extension.")
+    pay_again: _Flag = Field(
+        None,
+        description="true: if it is unknown whether an earlier try was paid, order the video again.",
+    )
+
+    def body(self) -> dict[str, str | float | bool]:
+        """The fields that the API gets."""
+        return self.model_dump(by_alias=True, exclude_none=True, exclude={"name", "pay_again"})
+
+
+class _JobV2(_Job):
+    locale: _Optional = Field(None, description="The service's region: zh from China.")
+    uppercut: _Number = Field(None, description="How much is cropped above the model.")
+    webhook: _WebAddress = Field(None, description="A web address that the cloud calls once the video is made.")
+
+
+class _JobV3(_Job):
+    is_export: _Flag = Field(None, alias="isExport", description="Whether the video is rendered at once.")
+    workspace_id: _Optional = Field(None, alias="workspaceId", description="The workspace that pays.")
+    resolution: _Resolution = Field(None, description="The video's height: 4k, 1080, 720, or 480.")
+    webhook_url: _WebAddress = Field(
+        None, alias="webhookUrl", description="A web address that the cloud calls once the video is made."
+    )
+
+
+_MODELS: Final[dict[str, type[_Job]]] = {"v2": _JobV2, "v3": _JobV3}
+
+
+def _model(version: str) -> type[_Job]:
+    if version not in _MODELS:
+        raise ValueError(f"no such API version: {version}")
+    return _MODELS[version]
+
+
+# --- the file ---------------------------------------------------------------------------------------------------
+
+_JOB_LOOKS: Final = "a job has four lines: 'language: ', 'text: ', 'model: ', and 'clothes: '"
+_FORMS: Final = ("jobs", "defaults")
+_NEARLY_FORMS: Final = frozenset({"job", "jobs", "default", "defaults"})
+
+
+def parse_batch(content: bytes, version: str = "v2") -> Batch:
+    """The requests of a job file.
+
+    Args:
+        content: the file's bytes.
+        version: of the API, ``v2`` or ``v3``: decides which fields there are.
+
+    Raises:
+        BatchInvalid: with everything that is wrong; where that is much, the last problem says how much more.
+        ValueError: there is no such version.
+    """
+    model = _model(version)
+    reading = yaml_text.read(yaml_text.decode(content))
+    requests: list[Request] = []
+    if reading.is_whole:
+        requests = _Reader(model, reading).requests()
+    if reading.problems:
+        raise BatchInvalid(reading.problems.listed())
+    return Batch(tuple(requests))
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """Something that should be a job, and the defaults that hold for it."""
+
+    node: yaml_text.Node
+    defaults: dict[str, yaml_text.Node]
+
+
+class _Reader:
+    """One file's nodes to requests; what is wrong goes to the reading's problems."""
+
+    def __init__(self, model: type[_Job], reading: yaml_text.Reading) -> None:
+        self._model = model
+        self._fields = _fields(model)
+        self._required = frozenset(name for name, info in model.model_fields.items() if info.is_required())
+        self._problems = reading.problems
+        self._documents = [document for document in reading.documents if not _is_blank(document)]
+
+    def requests(self) -> list[Request]:
+        """The requests; meaningless where there are problems afterwards."""
+        candidates = [found for document in self._documents for found in self._candidates(document)]
+        is_lone = len(self._documents) == 1 and not _is_list_of_jobs(self._documents[0])
+        requests = [
+            self._request(candidate, "" if is_lone else f"jobs[{number}]")
+            for number, candidate in enumerate(candidates, start=1)
+        ]
+        if not requests and not self._problems:
+            at = self._documents[0] if self._documents else None
+            self._problems.add(f"there is no job in this file; {_JOB_LOOKS}", at)
+        return [request for request in requests if request is not None]
+
+    def _candidates(self, document: yaml_text.Node) -> Iterator[_Candidate]:
+        if isinstance(document, yaml_text.Sequence):
+            yield from (_Candidate(node, {}) for node in document.nodes)
+        elif isinstance(document, yaml_text.Mapping) and _is_list_of_jobs(document):
+            yield from self._candidates_under_jobs(document)
+        else:
+            yield _Candidate(document, {})
+
+    def _candidates_under_jobs(self, document: yaml_text.Mapping) -> Iterator[_Candidate]:
+        fields: dict[str, yaml_text.Node] = {}
+        for key, node in document.entries:
+            fields[key.text] = node
+            if key.text in self._fields:
+                self._problems.add(
+                    f"'{key.text}' belongs into each job, or under 'defaults:' for all of them", key, kind="key"
+                )
+            elif key.text not in _FORMS:
+                self._refuse_key(key, "", _FORMS)
+        defaults = self._defaults(fields.get("defaults"))
+        jobs = fields.get("jobs")
+        if jobs is None:
+            self._problems.add("'jobs' is missing: a list of jobs, each begun with '- '", document, kind="missing")
+        elif isinstance(jobs, yaml_text.Sequence) and jobs.nodes:
+            yield from (_Candidate(node, defaults) for node in jobs.nodes)
+        elif isinstance(jobs, yaml_text.Mapping):
+            self._problems.add("must be a list: begin each job with '- '", jobs, path="jobs", kind="value")
+        else:
+            self._problems.add(f"must be a list of jobs; {_JOB_LOOKS}", jobs, path="jobs", kind="value")
+
+    def _defaults(self, node: yaml_text.Node | None) -> dict[str, yaml_text.Node]:
+        if node is None or _is_blank(node):
+            return {}
+        if not isinstance(node, yaml_text.Mapping):
+            self._problems.add("must be a mapping, such as 'language: en'", node, path="defaults", kind="value")
+            return {}
+        fields = {key.text: value for key, value in node.entries}
+        try:
+            self._model.model_validate(fields)
+        except ValidationError as error:
+            self._report(error, fields, node, "defaults", is_partial=True)
+        return {name: value for name, value in fields.items() if name in self._fields}
+
+    def _request(self, candidate: _Candidate, path: str) -> Request | None:
+        node = candidate.node
+        if not isinstance(node, yaml_text.Mapping):
+            self._problems.add(lambda: _not_a_job(node), node, path=path, kind="value")
+            return None
+        fields = candidate.defaults | {key.text: value for key, value in node.entries}
+        try:
+            job = self._model.model_validate(fields)
+        except ValidationError as error:
+            self._report(error, fields, node, path)
+            return None
+        return Request(job.body(), job.name, bool(job.pay_again))
+
+    def _report(
+        self,
+        error: ValidationError,
+        fields: dict[str, yaml_text.Node],
+        node: yaml_text.Mapping,
+        path: str,
+        *,
+        is_partial: bool = False,
+    ) -> None:
+        """What the model found, at the places where it can be mended."""
+        missing = [name for name in self._fields if name in self._required and name not in fields]
+        if self._problems.is_full:
+            # Telling costs far more than counting, and nothing more will be told.
+            self._problems.count(error.error_count() - len(missing) + bool(missing and not is_partial))
+            return
+        if missing and not is_partial:
+            verb = "is" if len(missing) == 1 else "are"
+            words = f"{yaml_text.words_of(missing)} {verb} missing; every job needs {_pronoun(missing)}"
+            self._problems.add(words, node, path=path, kind="missing")
+        keys = {key.text: key for key, _ in node.entries}
+        for flaw in error.errors(include_url=False, include_input=False):
+            name = str(flaw["loc"][0])
+            if flaw["type"] == "extra_forbidden":
+                self._refuse_key(keys[name], path, self._fields)
+            elif flaw["type"] != "missing":
+                self._problems.add(f"'{name}' {flaw['msg']}", fields[name], path=_joined(path, name), kind="value")
+
+    def _refuse_key(self, key: yaml_text.Scalar, path: str, known: Iterable[str]) -> None:
+        self._problems.add(
+            lambda: f"the key {shown(key.text)} is not known.{_hint(key.text, known)}",
+            key,
+            path=_joined(path, shown(key.text)[1:-1]),
+            kind="key",
+        )
+
+
+def _is_blank(node: yaml_text.Node) -> bool:
+    return isinstance(node, yaml_text.Scalar) and node.is_null
+
+
+def _is_list_of_jobs(document: yaml_text.Node) -> bool:
+    """A list, or a mapping that says ``jobs:`` or ``defaults:``, or nearly so."""
+    if isinstance(document, yaml_text.Mapping):
+        return any(key.text.casefold() in _NEARLY_FORMS for key, _ in document.entries)
+    return isinstance(document, yaml_text.Sequence)
+
+
+def _not_a_job(node: yaml_text.Node) -> str:
+    if _is_blank(node):
+        return f"this job is empty; {_JOB_LOOKS}"
+    return f"this is {yaml_text.kind_of(node)}, not a job; {_JOB_LOOKS}, with a space behind each colon"
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    for version, model in _MODELS.items():
+        if name in _fields(model):
+            return f" It is a field of the API's version {version}, which is not the one in use."
+    return did_you_mean(name[:40], known)
+
+
+def _fields(model: type[_Job]) -> tuple[str, ...]:
+    return tuple(info.alias or name for name, info in model.model_fields.items())
+
+
+def _pronoun(names: list[str]) -> str:
+    return "it" if len(names) == 1 else "them"
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+# --- the schema ---------------------------------------------------------------------------------------------------
+
+
+def job_schema(version: str = "v2") -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a job file, for completion in editors.
+
+    Raises:
+        ValueError: there is no such version.
+    """
+    model = _model(version)
+    generated = model.model_json_schema()
+    properties = {
+        name: {key: value for key, value in schema.items() if key not in {"title", "default"}}
+        for name, schema in generated["properties"].items()
+    }
+    fields = {"type": "object", "properties": properties, "additionalProperties": False}
+    job = {**fields, "description": "One video.", "required": generated["required"]}
+    defaults = {**fields, "description": "Fields of every job that does not say otherwise."}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"chromadrop job file ({version})",
+        "$defs": {
+            "job": job,
+            "defaults": defaults,
+            "jobs": _list_of("job"),
+            "rest_of_job": {**fields, "description": "One video: what the defaults do not say."},
+            "jobs_with_defaults": _list_of("rest_of_job"),
+        },
+        "anyOf": [
+            _reference("job"),
+            _reference("jobs"),
+            _object({"jobs": _reference("jobs")}),
+            _object({"defaults": _reference("defaults"), "jobs": _reference("jobs_with_defaults")}),
+        ],
+    }
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _list_of(name: str) -> dict[str, Any]:
+    return {"type": "array", "description": "One video each.", "items": _reference(name), "minItems": 1}
+
+
+def _object(properties: dict[str, dict[str, str]]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }

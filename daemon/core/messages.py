@@ -1,0 +1,88 @@
+"""What the inbox's watch puts into the mailbox."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from daemon.core.drop import Drop
+
+
+class Reason(enum.StrEnum):
+    """Why a file in inbox/ has not been taken, in plain words."""
+
+    SETTLING = "still settling"
+    WRITING = "still being written"
+    MALFORMED = "not a valid job file yet"
+    BEHIND = "many others come first"
+    EMPTY = "empty"
+    UNREADABLE = "may not be read"
+    NOT_A_FILE = "not a plain file"
+    CONFLICT_COPY = "a sync-conflict copy"
+
+    @property
+    def is_pending(self) -> bool:
+        """The file will become ready, or be called bad, if it is left alone."""
+        return self in {Reason.SETTLING, Reason.WRITING, Reason.MALFORMED, Reason.BEHIND}
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A file in inbox/ that has not been taken.
+
+    Attributes:
+        name: path relative to inbox/, with ``/``; bytes that are not UTF-8 as surrogates.
+        reason: why.
+        since: monotonic seconds (the watch's clock) since when that has been the reason.
+    """
+
+    name: str
+    reason: Reason
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class DropReady:
+    """A drop has settled and was read; said once, until it is claimed or released."""
+
+    drop: Drop
+
+
+@dataclass(frozen=True, slots=True)
+class ScanEnded:
+    """What is left in inbox/; said when it has changed, and when asked.
+
+    Attributes:
+        waiting: those that need a person first, then by name; the first hundred only.
+        waiting_count: how many there are altogether.
+        is_idle: nothing in inbox/ could become ready by being left alone. Every drop that was ready has been
+            said before this.
+    """
+
+    waiting: tuple[Waiting, ...]
+    waiting_count: int
+    is_idle: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PauseSeen:
+    """``inbox/PAUSE`` is there, or is not there any more; said at the first scan and when it changes."""
+
+    is_paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RootLost:
+    """The root or inbox/ is gone, unmounted, or unreadable: wait, forget nothing."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RootFound:
+    """The root and inbox/ are back."""
+
+
+WatchMessage = DropReady | ScanEnded | PauseSeen | RootLost | RootFound

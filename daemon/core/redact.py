@@ -1,0 +1,102 @@
+"""Texts made fit for a log, a page, or a file beside a job: no secret, no signed query, one line, bounded."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, quote_plus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MASK: Final = "***"
+LIMIT: Final = 2_000
+"""Characters of the longest text that comes out."""
+
+_SHORT: Final = 4  # a shorter secret is only masked as a whole word, or it would eat half of every text
+_TOKEN: Final = re.compile(r'[^\s"<>]+')  # none of these can stand in a URL unescaped (RFC 3986)
+_USERINFO: Final = re.compile(r"(:(?:\\?/){2})[^/?#\\]*@")  # JSON may have written the slashes as \/
+_QUERY: Final = re.compile(r"[?#]")
+_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+
+
+def clean_credential(text: str) -> str:
+    """A credential as it can stand in a header: white space around it, as editors leave it, is taken off.
+
+    Raises:
+        ValueError: it is empty, or holds what no HTTP header can (RFC 9110, 5.5); the text does not repeat it.
+    """
+    stripped = text.strip()
+    if not stripped:
+        raise ValueError("the credential is empty")
+    if any(ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0 for letter in stripped):  # noqa: PLR2004 - C0, DEL, C1
+        raise ValueError("the credential has a line break or another control character inside")
+    try:
+        stripped.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError("the credential has characters that no HTTP header can carry") from None
+    return stripped
+
+
+class Redactor:
+    """Takes secrets and signed queries out of texts.
+
+    Args:
+        secrets: credentials; each is also found stripped, percent-encoded, and as JSON or ``repr`` would write it.
+            Empty ones are ignored.
+    """
+
+    __slots__ = ("_count", "_secrets")
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        known = {form for secret in secrets for form in (secret, secret.strip()) if form.strip("* \t\r\n")}
+        self._count = len({secret.strip() for secret in known})
+        forms = {form for secret in known for form in _forms(secret)}
+        patterns = [_pattern(form) for form in sorted(forms, key=lambda form: (-len(form), form))]
+        self._secrets = re.compile("|".join(patterns)) if patterns else None
+
+    def __call__(self, text: str) -> str:
+        """The text on one line of at most `LIMIT` characters, without secrets, user names, queries, fragments."""
+        masked = _TOKEN.sub(_without_query, self._without_secrets(text))
+        line = self._without_secrets(_UNSAFE.sub(_escaped, masked))  # escaping could have spelled one
+        return line if len(line) <= LIMIT else line[: LIMIT - 1] + "…"
+
+    def __repr__(self) -> str:
+        return f"Redactor({self._count} secrets)"
+
+    def _without_secrets(self, text: str) -> str:
+        return text if self._secrets is None else self._secrets.sub(MASK, text)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    yield secret
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield json.dumps(secret)[1:-1].replace("/", "\\/")
+    yield repr(secret)[1:-1]
+    raw = secret.encode("utf-8", "surrogatepass")
+    yield repr(raw)[2:-1]
+    for encoded in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
+        yield encoded
+        yield re.sub("%..", lambda match: match.group().lower(), encoded)
+
+
+def _pattern(form: str) -> str:
+    exact = re.escape(form)
+    return exact if len(form) >= _SHORT else rf"(?<!\w){exact}(?!\w)"
+
+
+def _without_query(match: re.Match[str]) -> str:
+    token = match.group()
+    if "@" in token:
+        token = _USERINFO.sub(rf"\1{MASK}@", token)
+    start = _QUERY.search(token)
+    if start is None or start.end() == len(token):
+        return token
+    has_path = "/" in token[: start.start()]
+    return token[: start.end()] + MASK if has_path or "=" in token[start.end() :] else token
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match.group().encode("unicode_escape").decode("ascii")

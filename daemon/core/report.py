@@ -1,0 +1,85 @@
+"""What workers put into the mailbox: one report for one thing that was asked of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from daemon.core.job import Deferred, Downloaded, Exported, InDoubt, Progressed, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Troubled:
+    """Credential or credit: nothing is wrong with the job (see errors.AccountTroubled)."""
+
+    reason: str
+    is_credential: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The render has ended and can be downloaded from a signed link, which is never logged or kept."""
+
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportEnded:
+    """An export was answered, or will never be."""
+
+    job_id: int
+    outcome: Exported | Deferred | Refused | InDoubt | Troubled
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A look at a render has ended."""
+
+    job_id: int
+    outcome: Progressed | Rendered | Deferred | Troubled
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadEnded:
+    """A download has ended, or was cut."""
+
+    job_id: int
+    outcome: Downloaded | Deferred
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A probe of the account has ended: None when all is well."""
+
+    outcome: Troubled | Deferred | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimEnded:
+    """A job file is in processing/, or could not be moved there."""
+
+    file_id: int
+    is_claimed: bool
+    reason: str = ""
+    is_deferred: bool = False
+    is_collision: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FilingEnded:
+    """A job file is in done/ or failed/ (``filed_as``), or could not be moved there for now (``reason``)."""
+
+    file_id: int
+    filed_as: str | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Start nothing more, let exports in flight end, and end. A second one means: now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nudge:
+    """Something outside has changed that a turn will see; carries nothing."""

@@ -1,0 +1,102 @@
+"""The workers: threads that make one call at a time and put what it returns into the mailbox."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MOST_LOOKERS: Final = 256
+
+
+class Pool:
+    """Threads that grow with the work, up to a limit.
+
+    They are daemon threads: one that hangs on a frozen share must not keep the program from ending, which the
+    standard library's executor would (it joins its threads at exit).
+
+    Args:
+        name: of the threads, for those who look at them from outside.
+        most: threads at once.
+        post: where what a call returns goes.
+    """
+
+    def __init__(self, name: str, most: int, post: Callable[[object], None]) -> None:
+        self._name = name
+        self.most = most
+        self._post = post
+        self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+
+    def submit(self, call: Callable[[], object]) -> None:
+        """Have this called by a worker."""
+        with self._lock:
+            if self._idle > 0:
+                self._idle -= 1
+            elif len(self._threads) < self.most:
+                name = f"{self._name}-{len(self._threads) + 1}"
+                thread = threading.Thread(target=self._work, name=name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        self._calls.put(call)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            self._post(call())
+            with self._lock:
+                if self._calls.empty():
+                    self._idle += 1
+
+    def close(self, seconds: float) -> None:
+        """Let the workers end after what they are doing; waits for each so long at most."""
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in self._threads:
+            thread.join(seconds)
+
+
+class Crew:
+    """One pool for each kind of work, so that none delays another.
+
+    Args:
+        post: the mailbox.
+        max_rendering: as many exports may be under way.
+        downloads: at once.
+    """
+
+    def __init__(self, post: Callable[[object], None], *, max_rendering: int, downloads: int) -> None:
+        self._exporters = Pool("export", min(max_rendering, MOST_LOOKERS), post)
+        self._lookers = Pool("look", min(max_rendering, MOST_LOOKERS), post)
+        self._downloaders = Pool("download", downloads, post)
+        self._filers = Pool("file", 1, post)
+
+    def export(self, call: Callable[[], object]) -> None:
+        """Make an export."""
+        self._exporters.submit(call)
+
+    def look(self, call: Callable[[], object]) -> None:
+        """Make a look, or a probe."""
+        self._lookers.submit(call)
+
+    def download(self, call: Callable[[], object]) -> None:
+        """Make a download."""
+        self._downloaders.submit(call)
+
+    def file(self, call: Callable[[], object]) -> None:
+        """Move files, one after the other."""
+        self._filers.submit(call)
+
+    def resize(self, *, max_rendering: int, downloads: int) -> None:
+        """Take other limits; threads that are there stay."""
+        self._exporters.most = self._lookers.most = min(max_rendering, MOST_LOOKERS)
+        self._downloaders.most = downloads
+
+    def close(self, seconds: float) -> None:
+        """Let all workers end; waits for each so long at most."""
+        for pool in (self._exporters, self._lookers, self._downloaders, self._filers):
+            pool.close(seconds)

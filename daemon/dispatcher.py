@@ -1,0 +1,870 @@
+"""The brain: one turn after another, decide, record, and only then act.
+
+A turn takes what is in the mailbox, starts what is due, writes all changes to the ledger in one transaction, and hands
+the deeds that depend on them to the workers only after that. So the ledger knows before the world is asked, and again
+after it has answered. Recovery is the same turn, run on what the ledger holds at the start.
+
+The dispatcher alone owns the ledger and orders every move of a job file; the moves themselves are made by one filing
+worker, so that a slow or frozen share never delays a poll. Workers report one message each.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from daemon.core.display import display
+from daemon.core.drop_name import Kind, kind
+from daemon.core.errors import LedgerConflict, LedgerUnavailable
+from daemon.core.gate import Gate, Trouble
+from daemon.core.job import (
+    Deferred,
+    Downloaded,
+    Event,
+    Exported,
+    ExportStarted,
+    GaveUp,
+    InDoubt,
+    Job,
+    Progressed,
+    Refused,
+    State,
+    advance,
+)
+from daemon.core.job_file import FileState, JobFile
+from daemon.core.messages import DropReady, PauseSeen, RootFound, RootLost, ScanEnded
+from daemon.core.report import (
+    ClaimEnded,
+    DownloadEnded,
+    ExportEnded,
+    FilingEnded,
+    Looked,
+    Nudge,
+    Probed,
+    Rendered,
+    Stop,
+    Troubled,
+)
+from daemon.core.schedule import REFUSALS_IN_A_ROW, Instant, back_off, is_past_deadline, next_look
+from daemon.core.video_name import default_template, numbered
+from daemon.edges.ledger import Entry, Work
+from daemon.pipeline import claim, export, fetch, file_away
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from daemon.core.drop import Drop
+    from daemon.edges.ledger import Ledger
+    from daemon.edges.spool import Spool
+
+FLUSH_SECONDS: Final = 1.0
+"""Progress that changes nothing else is written so often at most."""
+LEDGER_RETRY_SECONDS: Final = 1.0
+STOP_SECONDS: Final = 3.0
+"""After SIGTERM, downloads and moves that do not end are waited for so long; exports are waited for until they end."""
+CLAIMS_A_TURN: Final = 100
+"""So many drops are entered in one transaction at most, so that a flood of files does not delay a poll."""
+
+
+class Cloud(export.Exporter, fetch.Fetcher, Protocol):
+    """What the stages need of the cloud."""
+
+
+class Watch(Protocol):
+    """What the dispatcher says to the scanner."""
+
+    def release(self, name: str) -> None:
+        """A drop that was posted could not be claimed: look at it again."""
+
+    def forget(self, name: str) -> None:
+        """A drop that was posted was claimed: another file of that name is a new drop."""
+
+    def wake(self) -> None:
+        """Look now."""
+
+
+class Crew(Protocol):
+    """The workers: each call is made by one of them, and what it returns comes back as a message."""
+
+    def export(self, call: Callable[[], object]) -> None:
+        """Make an export."""
+
+    def look(self, call: Callable[[], object]) -> None:
+        """Make a look, or a probe."""
+
+    def download(self, call: Callable[[], object]) -> None:
+        """Make a download."""
+
+    def file(self, call: Callable[[], object]) -> None:
+        """Move files; one after the other, in this order."""
+
+
+class Log(Protocol):
+    """What the dispatcher needs of a logger."""
+
+    def log(self, level: int, event: str, **fields: Any) -> Any:
+        """One line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the operator set.
+
+    Attributes:
+        max_rendering: renders in flight at once.
+        poll_seconds: between two looks at one render.
+        render_timeout_seconds: after which a render without an end is given up.
+        downloads: at once.
+        video_name: template, None for the default.
+    """
+
+    max_rendering: int = 20
+    poll_seconds: float = 3.0
+    render_timeout_seconds: float = 3600.0
+    downloads: int = 4
+    video_name: str | None = None
+
+
+_NEVER: Final = float("inf")
+_DEBUG, _INFO, _WARNING, _ERROR = 10, 20, 30, 40
+_LEVELS: Final = {
+    "job.deferred": _WARNING,
+    "job.refused": _ERROR,
+    "job.in_doubt": _ERROR,
+    "job.gave_up": _ERROR,
+    "batch.invalid": _WARNING,
+}
+
+
+class Dispatcher:
+    """See the module. Everything here runs on one thread.
+
+    Args:
+        ledger: the record.
+        spool: the folders.
+        studio: the cloud.
+        watch: the scanner.
+        crew: the workers.
+        limits: what the operator set.
+        log: one line for each ledger entry, and for what else happens.
+        is_once: end when everything that is there has been worked off.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        spool: Spool,
+        studio: Cloud,
+        watch: Watch,
+        crew: Crew,
+        limits: Limits,
+        log: Log,
+        is_once: bool = False,
+    ) -> None:
+        self._ledger = ledger
+        self._spool = spool
+        self._studio = studio
+        self._watch = watch
+        self._crew = crew
+        self.limits = limits
+        self._log = log
+        self._is_once = is_once
+
+        self._files: dict[int, JobFile] = {}
+        self._jobs_of: dict[int, list[int]] = {}
+        self._unsettled: dict[int, int] = {}
+        self._jobs: dict[int, Job] = {}
+        self._drops: deque[Drop] = deque()
+        self._processing_names: set[str] = set()
+
+        self._queue: list[tuple[float, int]] = []
+        self._exporting: dict[int, int] = {}
+        self._rendering: set[int] = set()
+        self._looks: list[tuple[float, int]] = []
+        self._looking: dict[int, float] = {}
+        self._links: dict[int, str] = {}
+        self._to_download: deque[int] = deque()
+        self._downloading: set[int] = set()
+        self._filing: set[int] = set()
+        self._retries: list[tuple[float, int, Callable[[Instant], None]]] = []
+        self._attempts: dict[int, tuple[int, str]] = {}
+        self._sequence = itertools.count()
+
+        self._gate = Gate()
+        self._generation = 0
+        self._are_looks_held = False
+        self._cloud_reason: str | None = None
+        self._is_paused = False
+        self._root_reason: str | None = None
+        self._is_scan_idle = False
+
+        self._work = Work()
+        self._deeds: list[Callable[[], None]] = []
+        self._progress: dict[int, float] = {}
+        self._flushed_at = -_NEVER
+        self._ledger_retry_at: float | None = None
+        self._stops = 0
+        self._stopped_at = _NEVER
+        self.failures = 0
+
+        self._takers: dict[type, Callable[[Any, Instant], None]] = {
+            DropReady: self._on_drop_ready,
+            ScanEnded: self._on_scan_ended,
+            PauseSeen: self._on_pause_seen,
+            RootLost: self._on_root_lost,
+            RootFound: self._on_root_found,
+            ClaimEnded: self._on_claim_ended,
+            ExportEnded: self._on_export_ended,
+            Looked: self._on_looked,
+            DownloadEnded: self._on_download_ended,
+            Probed: self._on_probed,
+            FilingEnded: self._on_filing_ended,
+            Stop: self._on_stop,
+            Nudge: self._on_nudge,
+        }
+
+    # --- what the app asks ------------------------------------------------------------------------
+
+    @property
+    def is_stopping(self) -> bool:
+        """Asked to stop; asked by downloads now and then."""
+        return self._stops > 0
+
+    @property
+    def is_finished(self) -> bool:
+        """Nothing is left to be waited for."""
+        if self._stops > 1:
+            return True
+        is_quiet = not self._exporting and not self._filing and self._work.is_empty and not self._deeds
+        if self.is_stopping:
+            return is_quiet and not self._downloading
+        return self._is_once and is_quiet and self._is_worked_off()
+
+    @property
+    def is_in_trouble(self) -> bool:
+        """The account is in trouble: ``run --once`` ends with 77."""
+        return self._gate.trouble is not None
+
+    def _is_worked_off(self) -> bool:
+        if not self._is_scan_idle or self._drops:
+            return False
+        if not self._files:
+            return True
+        has_moves = any(job.state in {State.RENDERING, State.EXPORTING} for job in self._jobs.values())
+        if self._gate.trouble is not None and self._gate.probes > 0 and self._gate.probe_at not in {None, _NEVER}:
+            return self._are_looks_held or not has_moves
+        is_waiting = all(self._unsettled.get(file_id) for file_id in self._files)
+        return self._is_paused and not has_moves and is_waiting
+
+    def recover(self, now: Instant) -> None:
+        """Take up what the ledger holds: the ordinary turn finds the rest to be done."""
+        for job_file, jobs in self._ledger.unfinished():
+            self._remember(job_file, jobs)
+            if job_file.state is FileState.CLAIMING:
+                self._take(job_file)
+                continue
+            self._clear(job_file)
+            was_settled = not self._unsettled[job_file.id]
+            for job in jobs:
+                self._resume(job, now)
+            if was_settled:
+                self._settle(job_file.id, now, is_retry=True)
+        self._attempts.update(dict.fromkeys(self._files, (1, "")))
+        known = frozenset(self._processing_names)
+        jobs_known = frozenset(self._jobs)
+        self._act(lambda: self._crew.file(lambda: self._sweep(known, jobs_known)))
+
+    def _resume(self, job: Job, now: Instant) -> None:
+        if job.state is State.EXPORTING:
+            reason = "chromadrop was stopped after asking for this video and before an answer came"
+            doubtful = self._apply(job, InDoubt(reason), now)
+            self._enter("job.in_doubt", now, doubtful, reason=reason, paid=doubtful.paid)
+        elif job.state is State.RENDERING:
+            self._rendering.add(job.id)
+            heapq.heappush(self._looks, (now.monotonic, job.id))
+        elif job.state is State.QUEUED:
+            heapq.heappush(self._queue, (now.monotonic, job.id))
+
+    def _sweep(self, known: frozenset[str], job_ids: frozenset[int]) -> Nudge:
+        self._spool.discard_all_but(job_ids)
+        for name in self._spool.strays(known):
+            if kind(name) is Kind.DROP:
+                self._log.log(_WARNING, "spool.stray", file=display(name))
+        return Nudge()
+
+    # --- the turn ---------------------------------------------------------------------------------
+
+    def turn(self, now: Instant, messages: Iterable[object] = ()) -> float | None:
+        """Take the messages, start what is due, record, act.
+
+        Args:
+            now: both clocks.
+            messages: from the mailbox, in order.
+
+        Returns:
+            When to turn next without a message, on the monotonic clock; None for never.
+
+        Raises:
+            LedgerConflict: somebody else changed our rows: end the program, nothing was done.
+        """
+        for message in messages:
+            self._takers[type(message)](message, now)
+        self._start_due(now)
+        self._record(now)
+        return self._next_wake(now)
+
+    def _start_due(self, now: Instant) -> None:
+        while self._retries and self._retries[0][0] <= now.monotonic:
+            heapq.heappop(self._retries)[2](now)
+        if self.is_stopping:
+            if now.monotonic >= self._stopped_at + STOP_SECONDS:
+                # A stalled link or a frozen share: all of it is taken up again at the next start.
+                self._downloading.clear()
+                self._filing.clear()
+            return
+        self._start_claims(now)
+        self._start_probe(now)
+        self._start_exports(now)
+        self._start_looks(now)
+        self._start_downloads()
+
+    def _record(self, now: Instant) -> None:
+        if self._ledger_retry_at is not None and now.monotonic < self._ledger_retry_at:
+            return
+        is_flush_due = self.is_stopping or now.monotonic - self._flushed_at >= FLUSH_SECONDS
+        if self._progress and (is_flush_due or not self._work.is_empty):
+            self._work.progress, self._progress = self._progress, {}
+            self._flushed_at = now.monotonic
+        if not self._work.is_empty:
+            try:
+                self._ledger.commit(self._work)
+            except LedgerUnavailable as error:
+                self._on_ledger_unavailable(error, now)
+                return
+            work, self._work = self._work, Work()
+            self._on_ledger_available()
+            for entry in work.entries:
+                self._log_entry(entry)
+        deeds, self._deeds = self._deeds, []
+        for deed in deeds:
+            deed()
+
+    def _on_ledger_unavailable(self, error: LedgerUnavailable, now: Instant) -> None:
+        if self._ledger_retry_at is None:
+            self._log.log(_ERROR, "ledger.deferred", reason=str(error))
+        self._ledger_retry_at = now.monotonic + LEDGER_RETRY_SECONDS
+
+    def _on_ledger_available(self) -> None:
+        if self._ledger_retry_at is not None:
+            self._ledger_retry_at = None
+            self._log.log(_INFO, "ledger.recovered")
+
+    def _next_wake(self, now: Instant) -> float | None:
+        times: list[float | None] = [self._ledger_retry_at]
+        if self._retries:
+            times.append(self._retries[0][0])
+        if self._progress:
+            times.append(self._flushed_at + FLUSH_SECONDS)
+        if self.is_stopping:
+            times.append(self._stopped_at + STOP_SECONDS)
+        else:
+            times.append(self._gate.opens_at if self._queue or self._gate.probe_at is not None else None)
+            if self._queue and self._queue[0][0] > now.monotonic:
+                times.append(self._queue[0][0])
+            if self._looks and not self._are_looks_held:
+                times.append(self._looks[0][0])
+            if self._drops and self._can_claim:
+                times.append(now.monotonic)
+        return min((time for time in times if time is not None and time != _NEVER), default=None)
+
+    # --- bookkeeping ------------------------------------------------------------------------------
+
+    def _remember(self, job_file: JobFile, jobs: Sequence[Job]) -> None:
+        self._files[job_file.id] = replace(job_file, content=b"")
+        self._jobs_of[job_file.id] = [job.id for job in jobs]
+        self._jobs.update({job.id: job for job in jobs})
+        self._unsettled[job_file.id] = sum(not job.state.is_settled for job in jobs)
+        self._processing_names.add(job_file.processing_name)
+
+    def _forget(self, file_id: int) -> None:
+        self._processing_names.discard(self._files.pop(file_id).processing_name)
+        for job_id in self._jobs_of.pop(file_id):
+            del self._jobs[job_id]
+        del self._unsettled[file_id]
+        self._attempts.pop(file_id, None)
+
+    def _jobs_in(self, file_id: int) -> list[Job]:
+        return [self._jobs[job_id] for job_id in self._jobs_of[file_id]]
+
+    def _apply(self, job: Job, event: Event, now: Instant) -> Job:
+        after = advance(job, event, now.wall)
+        self._jobs[job.id] = after
+        self._work.change_job(job, after)
+        self._progress.pop(job.id, None)
+        if after.state is not State.RENDERING:
+            self._rendering.discard(job.id)
+            self._links.pop(job.id, None)
+        if after.state.is_settled:
+            self._on_settled(after, now)
+        return after
+
+    def _on_settled(self, job: Job, now: Instant) -> None:
+        if job.project_id is not None:
+            self._act(lambda: self._crew.file(lambda: self._discard(job.id)))
+        self._unsettled[job.batch_id] -= 1
+        if job.state is State.FAILED:
+            self.failures += 1
+        is_open = self._files[job.batch_id].state is FileState.OPEN
+        if is_open and not self._unsettled[job.batch_id]:
+            self._later(now.monotonic, lambda then: self._settle(job.batch_id, then, is_retry=False))
+
+    def _discard(self, job_id: int) -> Nudge:
+        self._spool.discard(job_id)
+        return Nudge()
+
+    def _enter(self, event: str, now: Instant, job: Job, **fields: Any) -> None:
+        bound: dict[str, Any] = {"n": job.position}
+        if job.project_id is not None:
+            bound["project_id"] = job.project_id
+        self._work.entries.append(Entry(now.wall, event, job.batch_id, job.id, bound | fields))
+
+    def _enter_file(self, event: str, now: Instant, job_file: JobFile, **fields: Any) -> None:
+        bound = {"file": display(job_file.name)}
+        self._work.entries.append(Entry(now.wall, event, job_file.id, None, bound | fields))
+
+    def _log_entry(self, entry: Entry) -> None:
+        where: dict[str, Any] = {"batch": entry.file_id}
+        if entry.job_id is not None:
+            where["job"] = entry.job_id
+        self._log.log(_LEVELS.get(entry.event, _INFO), entry.event, **where, **entry.fields)
+
+    def _act(self, deed: Callable[[], None]) -> None:
+        """Have this done once everything decided so far is in the ledger."""
+        self._deeds.append(deed)
+
+    def _later(self, due: float, deed: Callable[[Instant], None]) -> None:
+        heapq.heappush(self._retries, (due, next(self._sequence), deed))
+
+    # --- claim ------------------------------------------------------------------------------------
+
+    @property
+    def _can_claim(self) -> bool:
+        return self._root_reason is None and self._ledger_retry_at is None
+
+    def _on_drop_ready(self, message: DropReady, _now: Instant) -> None:
+        self._drops.append(message.drop)
+
+    def _start_claims(self, now: Instant) -> None:
+        if not self._drops or not self._can_claim:
+            return
+        drops = [self._drops.popleft() for _ in range(min(CLAIMS_A_TURN, len(self._drops)))]
+        try:
+            entered = self._enter_drops(drops, now)
+        except LedgerUnavailable as error:
+            self._drops.extendleft(reversed(drops))
+            self._on_ledger_unavailable(error, now)
+            return
+        for job_file, jobs in entered:
+            self._remember(job_file, jobs)
+            self._take(job_file)
+
+    def _enter_drops(self, drops: list[Drop], now: Instant) -> list[tuple[JobFile, list[Job]]]:
+        try:
+            return self._ledger.enter(self._plan(drops, now))
+        except LedgerConflict:
+            # Two of these files continue the same earlier job: the first one has it.
+            return [pair for drop in drops for pair in self._ledger.enter(self._plan([drop], now))]
+
+    def _plan(self, drops: list[Drop], now: Instant) -> list[tuple[JobFile, list[Job]]]:
+        taken = set(self._processing_names)
+        planned = []
+        for drop in drops:
+            processing_name = _free_name(drop.name, taken)
+            taken.add(processing_name)
+            failed_as = self._spool.relative(self._spool.places.failed / drop.name)
+            earlier = self._ledger.earlier(drop.name, failed_as)
+            planned.append(claim.plan(drop, processing_name, earlier, now.wall))
+        return planned
+
+    def _take(self, job_file: JobFile) -> None:
+        self._filing.add(job_file.id)
+        self._act(lambda: self._crew.file(lambda: claim.take(self._spool, job_file)))
+
+    def _on_claim_ended(self, message: ClaimEnded, now: Instant) -> None:
+        self._filing.discard(message.file_id)
+        job_file = self._files[message.file_id]
+        if message.is_claimed:
+            self._on_claimed(job_file, now)
+        elif message.is_deferred:
+            self._retry_filing(job_file.id, message.reason, now, lambda _then: self._take(job_file))
+        else:
+            self._withdraw(job_file, message, now)
+
+    def _on_claimed(self, job_file: JobFile, now: Instant) -> None:
+        self._attempts.pop(job_file.id, None)
+        opened = replace(job_file, state=FileState.OPEN)
+        self._files[job_file.id] = opened
+        self._work.change_file(job_file, opened)
+        jobs = self._jobs_in(job_file.id)
+        self._enter_file("batch.claimed", now, opened, jobs=len(jobs))
+        if opened.problems:
+            self.failures += 1
+            problems = [str(problem) for problem in opened.problems]
+            self._enter_file("batch.invalid", now, opened, problems=problems)
+        for job in jobs:
+            self._start_job(job, now)
+        self._act(lambda: self._watch.forget(opened.name))
+        self._clear(opened)
+        if not self._unsettled[opened.id]:
+            self._settle(opened.id, now, is_retry=False)
+
+    def _start_job(self, job: Job, now: Instant) -> None:
+        if job.continues is None:
+            self._enter("job.queued", now, job)
+        else:
+            self._enter("job.continued", now, job, continues=job.continues, state=job.state)
+        if job.state is State.FAILED:
+            self.failures += 1
+        self._resume(job, now)
+
+    def _withdraw(self, job_file: JobFile, message: ClaimEnded, now: Instant) -> None:
+        self._work.withdrawn.append(job_file.id)
+        self._enter_file("batch.withdrawn", now, job_file, reason=message.reason)
+        name, processing_name = job_file.name, job_file.processing_name
+        self._forget(job_file.id)
+        if message.is_collision:
+            # A stray of the same name lies in processing/: keep clear of it.
+            self._processing_names.add(processing_name)
+        self._is_scan_idle = False
+        self._act(lambda: self._watch.release(name))
+
+    def _clear(self, job_file: JobFile) -> None:
+        if job_file.clears:
+            self._act(lambda: self._crew.file(lambda: self._clear_now(job_file)))
+
+    def _clear_now(self, job_file: JobFile) -> Nudge:
+        file_away.clear(self._spool, job_file, ledger_id=self._ledger.id)
+        return Nudge()
+
+    # --- export -----------------------------------------------------------------------------------
+
+    def _start_exports(self, now: Instant) -> None:
+        while (
+            self._queue
+            and self._queue[0][0] <= now.monotonic
+            and not self._is_paused
+            and self._ledger_retry_at is None
+            and len(self._exporting) + len(self._rendering) < self.limits.max_rendering
+            and self._gate.may_export(now.monotonic, len(self._exporting))
+        ):
+            job = self._jobs[heapq.heappop(self._queue)[1]]
+            self._exporting[job.id] = self._generation
+            started = self._apply(job, ExportStarted(), now)
+            self._enter("job.export_started", now, started)
+            self._act(self._export_deed(started))
+
+    def _export_deed(self, job: Job) -> Callable[[], None]:
+        return lambda: self._crew.export(lambda: export.export(self._studio, job))
+
+    def _on_export_ended(self, message: ExportEnded, now: Instant) -> None:
+        is_current = self._exporting.pop(message.job_id) == self._generation
+        job = self._jobs[message.job_id]
+        outcome = message.outcome
+        if isinstance(outcome, Exported):
+            self._on_exported(job, outcome, now, is_current=is_current)
+        elif isinstance(outcome, Refused):
+            refused = self._apply(job, outcome, now)
+            self._enter("job.refused", now, refused, reason=outcome.reason, paid=refused.paid)
+            if is_current and self._gate.trouble is None:
+                self._gate = self._gate.opened()
+            self._on_answer()
+        elif isinstance(outcome, InDoubt):
+            doubtful = self._apply(job, outcome, now)
+            self._enter("job.in_doubt", now, doubtful, reason=outcome.reason, paid=doubtful.paid)
+            self._close_gate(now, None, is_current=is_current)
+        elif isinstance(outcome, Troubled):
+            self._requeue(job, Deferred(outcome.reason), now)
+            self._on_trouble(outcome, now)
+        else:
+            self._requeue(job, outcome, now)
+            self._close_gate(now, outcome.retry_after_seconds, is_current=is_current)
+            if outcome.is_outage:
+                self._on_outage(outcome.reason)
+
+    def _on_exported(self, job: Job, outcome: Exported, now: Instant, *, is_current: bool) -> None:
+        exported = self._apply(job, outcome, now)
+        self._enter("job.exported", now, exported)
+        self._rendering.add(job.id)
+        heapq.heappush(self._looks, (now.monotonic + self.limits.poll_seconds, job.id))
+        self._on_answer()
+        if is_current:
+            self._on_account_well()
+            self._gate = self._gate.opened()
+
+    def _requeue(self, job: Job, outcome: Deferred, now: Instant) -> None:
+        queued = self._apply(job, outcome, now)
+        self._enter("job.deferred", now, queued, reason=outcome.reason)
+        wait = back_off(queued.deferrals, 1.0, retry_after_seconds=outcome.retry_after_seconds)
+        heapq.heappush(self._queue, (now.monotonic + wait, job.id))
+
+    def _close_gate(self, now: Instant, retry_after_seconds: float | None, *, is_current: bool) -> None:
+        # Of many exports that were in flight together only the first one's misfortune is news.
+        if is_current and self._gate.trouble is None:
+            self._generation += 1
+            self._gate = self._gate.deferred(now.monotonic, retry_after_seconds)
+
+    # --- the account and the cloud ----------------------------------------------------------------
+
+    def _on_trouble(self, outcome: Troubled, now: Instant) -> None:
+        self._generation += 1
+        is_news = self._gate.trouble is None
+        trouble = Trouble(outcome.reason, outcome.is_credential, now.wall)
+        self._gate = self._gate.troubled(now.monotonic, trouble)
+        if is_news:
+            self._log.log(_ERROR, "account.trouble", reason=outcome.reason, probe_seconds=60)
+            self._work.notes["account"] = {"reason": outcome.reason, "since": now.wall}
+
+    def _on_account_well(self) -> None:
+        if self._gate.trouble is not None:
+            self._log.log(_INFO, "account.recovered")
+            self._work.notes["account"] = None
+
+    def _start_probe(self, now: Instant) -> None:
+        if not self._gate.is_probe_due(now.monotonic):
+            return
+        trouble = self._gate.trouble
+        self._gate = self._gate.probing()
+        if trouble is not None and not trouble.is_credential and not self._are_looks_held:
+            # No free call tells about credit: one export is let through.
+            self._gate = self._gate.half_opened()
+            return
+        project_id = next((self._jobs[job_id].project_id for job_id in self._rendering), None)
+        self._act(lambda: self._crew.look(lambda: fetch.probe(self._studio, project_id)))
+
+    def _on_probed(self, message: Probed, now: Instant) -> None:
+        if isinstance(message.outcome, Troubled):
+            self._on_trouble(message.outcome, now)
+            return
+        if message.outcome is not None:
+            self._gate = replace(self._gate, probe_at=now.monotonic + 60.0)
+            return
+        were_looks_held, self._are_looks_held = self._are_looks_held, False
+        if were_looks_held or not self._queue:
+            self._on_account_well()
+            self._gate = self._gate.opened()
+        else:
+            self._gate = self._gate.half_opened()
+
+    def _on_outage(self, reason: str) -> None:
+        if self._cloud_reason is None:
+            self._log.log(_WARNING, "cloud.away", reason=reason)
+            self._work.notes["cloud"] = reason
+            self._cloud_reason = reason
+
+    def _on_answer(self) -> None:
+        if self._cloud_reason is not None:
+            self._log.log(_INFO, "cloud.back")
+            self._work.notes["cloud"] = None
+            self._cloud_reason = None
+
+    # --- fetch ------------------------------------------------------------------------------------
+
+    def _start_looks(self, now: Instant) -> None:
+        while self._looks and self._looks[0][0] <= now.monotonic and not self._are_looks_held:
+            due, job_id = heapq.heappop(self._looks)
+            job = self._jobs.get(job_id)
+            if job is not None and job.state is State.RENDERING:
+                self._looking[job_id] = due
+                self._act(self._look_deed(job))
+
+    def _look_deed(self, job: Job) -> Callable[[], None]:
+        return lambda: self._crew.look(lambda: fetch.look(self._studio, job))
+
+    def _on_looked(self, message: Looked, now: Instant) -> None:
+        due = self._looking.pop(message.job_id)
+        job = self._jobs[message.job_id]
+        outcome = message.outcome
+        if isinstance(outcome, Progressed):
+            self._on_answer()
+            self._on_progressed(job, outcome, due, now)
+        elif isinstance(outcome, Rendered):
+            self._on_answer()
+            self._rendering.discard(job.id)
+            self._jobs[job.id] = replace(job, progress=100.0)
+            self._progress[job.id] = 100.0
+            self._links[job.id] = outcome.url
+            self._to_download.append(job.id)
+        elif isinstance(outcome, Troubled):
+            self._are_looks_held = True
+            self._on_trouble(outcome, now)
+            heapq.heappush(self._looks, (now.monotonic, job.id))
+        else:
+            self._defer_render(job, outcome, now, is_rendered=job.id not in self._rendering)
+
+    def _on_progressed(self, job: Job, outcome: Progressed, due: float, now: Instant) -> None:
+        if self._give_up_if_late(job, now):
+            return
+        after = advance(job, outcome, now.wall)
+        self._jobs[job.id] = after
+        if after.progress != job.progress:
+            self._progress[job.id] = after.progress
+            self._log.log(
+                _DEBUG, "job.progressed", batch=job.batch_id, job=job.id, project_id=job.project_id,
+                progress=after.progress,
+            )  # fmt: skip
+        following = next_look(due, now.monotonic, self.limits.poll_seconds)
+        heapq.heappush(self._looks, (following, job.id))
+
+    def _give_up_if_late(self, job: Job, now: Instant) -> bool:
+        limit = self.limits.render_timeout_seconds
+        if not is_past_deadline(job.exported_at, now.wall, limit):
+            return False
+        words = f"the render has no end after {limit:g} s (it stands at {job.progress:g} %)"
+        gave_up = self._apply(job, GaveUp(f"{words}; {job.reason}" if job.reason else words), now)
+        self._enter("job.gave_up", now, gave_up, reason=gave_up.reason, paid=gave_up.paid)
+        return True
+
+    def _defer_render(self, job: Job, outcome: Deferred, now: Instant, *, is_rendered: bool) -> None:
+        after = advance(job, outcome, now.wall)
+        self._jobs[job.id] = after
+        if outcome.is_outage:
+            self._on_outage(outcome.reason)
+        elif after.refusals >= REFUSALS_IN_A_ROW:
+            refused = self._apply(after, Refused(outcome.reason), now)
+            self._enter("job.refused", now, refused, reason=outcome.reason, paid=refused.paid)
+            return
+        elif not is_rendered and self._give_up_if_late(after, now):
+            return
+        if outcome.reason != job.reason:
+            self._work.change_job(job, after)
+            self._enter("job.deferred", now, after, reason=outcome.reason)
+        wait = back_off(after.deferrals, self.limits.poll_seconds, retry_after_seconds=outcome.retry_after_seconds)
+        heapq.heappush(self._looks, (now.monotonic + wait, job.id))
+
+    def _start_downloads(self) -> None:
+        while self._to_download and len(self._downloading) < self.limits.downloads and self._root_reason is None:
+            job = self._jobs[self._to_download.popleft()]
+            self._downloading.add(job.id)
+            self._act(self._download_deed(job, self._links.pop(job.id)))
+
+    def _download_deed(self, job: Job, url: str) -> Callable[[], None]:
+        job_file = self._files[job.batch_id]
+        template = self.limits.video_name or default_template(len(self._jobs_of[job.batch_id]))
+
+        def download() -> DownloadEnded:
+            return fetch.download(
+                self._studio, self._spool, job, job_file,
+                url=url, template=template, should_stop=lambda: self.is_stopping,
+            )  # fmt: skip
+
+        return lambda: self._crew.download(download)
+
+    def _on_download_ended(self, message: DownloadEnded, now: Instant) -> None:
+        self._downloading.discard(message.job_id)
+        job = self._jobs[message.job_id]
+        outcome = message.outcome
+        if isinstance(outcome, Downloaded):
+            done = self._apply(job, outcome, now)
+            video = outcome.video
+            self._enter(
+                "job.downloaded", now, done,
+                video=display(video.path), bytes=video.bytes, sha256=video.sha256,
+            )  # fmt: skip
+        elif not self.is_stopping:
+            self._defer_render(job, outcome, now, is_rendered=True)
+
+    # --- file away --------------------------------------------------------------------------------
+
+    def _settle(self, file_id: int, now: Instant, *, is_retry: bool) -> None:
+        job_file = self._files[file_id]
+        jobs = self._jobs_in(file_id)
+        settled = job_file
+        if job_file.outcome is None:
+            settled = replace(job_file, outcome=file_away.outcome_of(job_file, jobs), settled_at=now.wall)
+            self._files[file_id] = settled
+            self._work.change_file(job_file, settled)
+            self._enter_file("batch.settled", now, settled, outcome=settled.outcome)
+        self._file_away(settled, is_retry=is_retry)
+
+    def _file_away(self, job_file: JobFile, *, is_retry: bool) -> None:
+        jobs = self._jobs_in(job_file.id)
+        self._filing.add(job_file.id)
+
+        def deed() -> None:
+            try:
+                whole = replace(job_file, content=self._ledger.content(job_file.id))
+            except LedgerUnavailable as error:
+                deferred = FilingEnded(job_file.id, None, str(error))
+                self._crew.file(lambda: deferred)
+                return
+            self._crew.file(
+                lambda: file_away.file_away(self._spool, whole, jobs, ledger_id=self._ledger.id, is_retry=is_retry)
+            )
+
+        self._act(deed)
+
+    def _on_filing_ended(self, message: FilingEnded, now: Instant) -> None:
+        self._filing.discard(message.file_id)
+        job_file = self._files[message.file_id]
+        if message.filed_as is None:
+            self._retry_filing(job_file.id, message.reason, now, lambda _then: self._file_away(job_file, is_retry=True))
+            return
+        closed = replace(job_file, state=FileState.CLOSED, filed_as=message.filed_as)
+        self._work.change_file(job_file, closed)
+        self._enter_file("batch.filed", now, closed, outcome=closed.outcome, filed_as=display(message.filed_as))
+        self._forget(job_file.id)
+
+    def _retry_filing(self, file_id: int, reason: str, now: Instant, deed: Callable[[Instant], None]) -> None:
+        attempts, last = self._attempts.get(file_id, (0, ""))
+        self._attempts[file_id] = (attempts + 1, reason)
+        if reason != last:
+            name = display(self._files[file_id].name)
+            self._log.log(_WARNING, "batch.deferred", batch=file_id, file=name, reason=reason)
+        self._later(now.monotonic + back_off(attempts + 1, 1.0), deed)
+
+    # --- the folders as the scanner sees them -----------------------------------------------------
+
+    def _on_scan_ended(self, message: ScanEnded, _now: Instant) -> None:
+        self._is_scan_idle = message.is_idle
+
+    def _on_pause_seen(self, message: PauseSeen, _now: Instant) -> None:
+        if message.is_paused != self._is_paused:
+            self._is_paused = message.is_paused
+            if self._is_paused:
+                self._log.log(_WARNING, "queue.paused")
+            else:
+                self._log.log(_INFO, "queue.resumed")
+            self._work.notes["paused"] = message.is_paused
+
+    def _on_root_lost(self, message: RootLost, _now: Instant) -> None:
+        if self._root_reason is None:
+            self._log.log(_ERROR, "root.lost", reason=message.reason)
+            self._work.notes["root"] = message.reason
+        self._root_reason = message.reason
+
+    def _on_root_found(self, _message: RootFound, now: Instant) -> None:
+        if self._root_reason is not None:
+            self._log.log(_INFO, "root.found")
+            self._work.notes |= {"root": None, "seen_root": str(self._spool.places.root)}
+            self._root_reason = None
+        self._retries = [(now.monotonic, sequence, deed) for _due, sequence, deed in self._retries]
+        heapq.heapify(self._retries)
+
+    def _on_stop(self, _message: Stop, now: Instant) -> None:
+        self._stops += 1
+        if self._stops == 1:
+            self._stopped_at = now.monotonic
+            self._log.log(_INFO, "daemon.stopping", exporting=len(self._exporting))
+
+    def _on_nudge(self, _message: Nudge, _now: Instant) -> None:
+        pass
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    folder, slash, last = name.rpartition("/")
+    candidates = (f"{folder}{slash}{numbered(last, number)}" for number in itertools.count(1))
+    return next(candidate for candidate in candidates if candidate not in taken)

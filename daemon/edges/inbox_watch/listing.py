@@ -1,0 +1,89 @@
+"""All names in inbox/, without touching the files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from daemon.core.drop_name import PAUSE_NAME, Kind, is_ignored_folder, kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(slots=True)
+class Listing:
+    """What a scan found.
+
+    Attributes:
+        drops: names of drops, relative to inbox/ with ``/``; whatever they lead to.
+        conflicts: names of sync-conflict copies.
+        unread: subfolders that could not be read, and why; nothing is known of what is below them.
+        is_paused: there is a file ``PAUSE``.
+        is_whole: it was not broken off.
+    """
+
+    drops: set[str] = field(default_factory=set)
+    conflicts: set[str] = field(default_factory=set)
+    unread: dict[str, str] = field(default_factory=dict)
+    is_paused: bool = False
+    is_whole: bool = True
+
+    def is_unknown(self, name: str) -> bool:
+        """Whether the name lies below a subfolder that could not be read."""
+        return any(name.startswith(folder + "/") for folder in self.unread)
+
+
+def list_inbox(inbox: str, should_stop: Callable[[], bool]) -> Listing:
+    """Read all folders; links to folders are not followed.
+
+    Raises:
+        OSError: inbox/ itself cannot be read.
+    """
+    listing = Listing()
+    folders = [""]
+    while folders:
+        if should_stop():
+            listing.is_whole = False
+            break
+        folder = folders.pop()
+        try:
+            folders += _read_folder(inbox, folder, listing)
+        except FileNotFoundError:
+            if not folder:
+                raise
+        except OSError as error:
+            if not folder:
+                raise
+            listing.unread[folder] = error.strerror or str(error)
+    return listing
+
+
+def _read_folder(inbox: str, folder: str, listing: Listing) -> list[str]:
+    """Note the names in one folder; its subfolders."""
+    folders = []
+    prefix = f"{folder}/" if folder else ""
+    with os.scandir(f"{inbox}/{folder}") as entries:
+        for entry in entries:
+            name = prefix + entry.name
+            match kind(name):
+                case Kind.DROP:
+                    listing.drops.add(name)
+                case Kind.CONFLICT:
+                    listing.conflicts.add(name)
+                case Kind.PAUSE if not entry.is_dir(follow_symlinks=False):
+                    listing.is_paused = True
+                case _ if not is_ignored_folder(entry.name) and entry.is_dir(follow_symlinks=False):
+                    folders.append(name)
+    return folders
+
+
+def is_paused(inbox: str) -> bool:
+    """Whether there is a file ``PAUSE``; the name only, for a link counts too.
+
+    Raises:
+        OSError: inbox/ cannot be read.
+    """
+    with os.scandir(inbox) as entries:
+        return any(entry.name == PAUSE_NAME and not entry.is_dir(follow_symlinks=False) for entry in entries)

@@ -1,0 +1,665 @@
+"""The ledger: what was claimed, asked, paid, and made; SQL through SQLAlchemy Core.
+
+Every change of a row is a compare-and-set on the state we left it in and on the owner; a change and the entries that
+tell of it are one transaction. With SQLite: WAL and ``synchronous=FULL``, so that what is committed survives a power
+cut (https://www.sqlite.org/pragma.html#pragma_synchronous), and a lock file that only one daemon can hold.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import event as sa_event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import StaticPool
+
+from daemon.core.batch import Request
+from daemon.core.drop import Fingerprint
+from daemon.core.errors import LedgerConflict, LedgerLocked, LedgerRefused, LedgerUnavailable
+from daemon.core.job import Failure, Job, State, Video
+from daemon.core.job_file import FileState, JobFile, Outcome
+from daemon.core.problem import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+SCHEMA_VERSION: Final = "1"
+LEDGER_FILE: Final = "ledger.sqlite3"
+LOCK_FILE: Final = "lock"
+
+
+class _FileName(sa.types.TypeDecorator[str]):
+    """A file name is bytes: kept as bytes, seen as str with surrogates (os.fsdecode)."""
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, _dialect: sa.Dialect) -> bytes | None:
+        return None if value is None else os.fsencode(value)
+
+    def process_result_value(self, value: Any | None, _dialect: sa.Dialect) -> str | None:
+        return None if value is None else os.fsdecode(bytes(value))
+
+
+class _Json(sa.types.TypeDecorator[Any]):
+    """JSON as text; ASCII, so that lone surrogates survive."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any | None, _dialect: sa.Dialect) -> str:
+        return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+
+    def process_result_value(self, value: Any | None, _dialect: sa.Dialect) -> Any:
+        return None if value is None else json.loads(value)
+
+
+_metadata = sa.MetaData()
+_BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+_notes = sa.Table(
+    "notes",
+    _metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("value", _Json, nullable=False),
+)
+_files = sa.Table(
+    "job_files",
+    _metadata,
+    sa.Column("id", _BIG, primary_key=True, autoincrement=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("name", _FileName, nullable=False, index=True),
+    sa.Column("processing_name", _FileName, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("fingerprint", _Json, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.Column("problems", _Json, nullable=False),
+    sa.Column("claimed_at", sa.Float, nullable=False),
+    sa.Column("outcome", sa.Text),
+    sa.Column("settled_at", sa.Float),
+    sa.Column("closed_at", sa.Float),
+    sa.Column("filed_as", _FileName, index=True),
+    sa.Column("clears", _Json, nullable=False),
+    sqlite_autoincrement=True,
+)
+sa.Index(
+    "open_job_files",
+    _files.c.state,
+    sqlite_where=_files.c.state.in_(("claiming", "open")),
+    postgresql_where=_files.c.state.in_(("claiming", "open")),
+)
+_jobs = sa.Table(
+    "jobs",
+    _metadata,
+    sa.Column("id", _BIG, primary_key=True, autoincrement=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("file_id", _BIG, sa.ForeignKey("job_files.id"), nullable=False, index=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("body", _Json, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("name", _Json, nullable=False),
+    sa.Column("may_pay_again", sa.Boolean, nullable=False),
+    sa.Column("project_id", sa.Text),
+    sa.Column("progress", sa.Float, nullable=False),
+    sa.Column("exported_at", sa.Float),
+    sa.Column("refusals", sa.Integer, nullable=False),
+    sa.Column("deferrals", sa.Integer, nullable=False),
+    sa.Column("video", _Json, nullable=False),
+    sa.Column("failure", sa.Text),
+    sa.Column("reason", _Json, nullable=False),
+    sa.Column("continues", _BIG),
+    sa.Column("continued_by", _BIG, index=True),
+    sa.Column("settled_at", sa.Float),
+    sa.Column("is_pay_again_allowed", sa.Boolean, nullable=False),
+    sqlite_autoincrement=True,
+)
+_entries = sa.Table(
+    "entries",
+    _metadata,
+    sa.Column("id", _BIG, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("file_id", _BIG, index=True),
+    sa.Column("job_id", _BIG),
+    sa.Column("fields", _Json, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that happened: a line of the append-only record, and of the log.
+
+    Attributes:
+        at: wall-clock seconds.
+        event: dotted name, such as ``job.exported``.
+        file_id: the batch.
+        job_id: the job, None where the whole batch is meant.
+        fields: what else is to be known; plain JSON values, redacted.
+    """
+
+    at: float
+    event: str
+    file_id: int | None = None
+    job_id: int | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Work:
+    """Changes that become one transaction: all of them, or none.
+
+    Attributes:
+        jobs: for each changed job the state that the ledger has, and the job as it is to be.
+        files: the same for job files.
+        withdrawn: claims to be undone, with their jobs and the links to earlier ones.
+        progress: percent of renders, where nothing else has changed.
+        notes: facts about the daemon for ``status``.
+        entries: what happened.
+    """
+
+    jobs: dict[int, tuple[State, Job]] = field(default_factory=dict)
+    files: dict[int, tuple[FileState, JobFile]] = field(default_factory=dict)
+    withdrawn: list[int] = field(default_factory=list)
+    progress: dict[int, float] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing to be written."""
+        return not (self.jobs or self.files or self.withdrawn or self.progress or self.notes or self.entries)
+
+    def change_job(self, before: Job, after: Job) -> None:
+        """Have a job written, once, however often it changes."""
+        expected = self.jobs[before.id][0] if before.id in self.jobs else before.state
+        self.jobs[after.id] = (expected, after)
+
+    def change_file(self, before: JobFile, after: JobFile) -> None:
+        """Have a job file written, once, however often it changes."""
+        expected = self.files[before.id][0] if before.id in self.files else before.state
+        self.files[after.id] = (expected, after)
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a file of the same name left behind when it failed.
+
+    Attributes:
+        jobs: settled jobs that nothing continues yet, latest batch first, in their files' order.
+        files: failed job files of that name (number, path relative to the root), latest first.
+    """
+
+    jobs: tuple[Job, ...] = ()
+    files: tuple[tuple[int, str], ...] = ()
+
+
+class Ledger:
+    """The ledger of one daemon; used by one thread.
+
+    Args:
+        folder: the state folder, on a local disk; made when missing.
+        path: of the database, when it is not to lie in that folder.
+        is_exclusive: take the daemon's lock; without it (``status``, ``retry``) a daemon may be running.
+
+    Raises:
+        LedgerLocked: another daemon has this state.
+        LedgerRefused: the ledger was written by another release.
+        LedgerUnavailable: it cannot be opened.
+    """
+
+    def __init__(self, folder: Path, *, path: Path | None = None, is_exclusive: bool = True) -> None:
+        self._lock: int | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if is_exclusive:
+                self._lock = _take_lock(folder / LOCK_FILE)
+            self._engine = _engine(path or folder / LEDGER_FILE, "BEGIN IMMEDIATE" if is_exclusive else "BEGIN")
+        except OSError as error:
+            raise LedgerUnavailable(f"cannot open the ledger in {folder}: {error.strerror}") from error
+        try:
+            with self._transaction() as connection:
+                if is_exclusive:
+                    _metadata.create_all(connection)
+                self.id = self._identify(connection)
+        except BaseException:
+            self.close()
+            raise
+        self.owner = self.id
+
+    @staticmethod
+    def _identify(connection: sa.Connection) -> str:
+        stored = dict(connection.execute(sa.select(_notes.c.key, _notes.c.value)).tuples().all())
+        if "schema_version" not in stored:
+            ledger_id = secrets.token_hex(8)
+            rows = [
+                {"key": "schema_version", "value": SCHEMA_VERSION},
+                {"key": "ledger_id", "value": ledger_id},
+            ]
+            connection.execute(sa.insert(_notes), rows)
+            return ledger_id
+        if stored["schema_version"] != SCHEMA_VERSION:
+            raise LedgerRefused(
+                f"the ledger has schema {stored['schema_version']}, this release knows schema {SCHEMA_VERSION}: "
+                "run the release that wrote it"
+            )
+        return str(stored["ledger_id"])
+
+    def close(self) -> None:
+        """Let go of the database and of the lock."""
+        if hasattr(self, "_engine"):
+            self._engine.dispose()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise LedgerUnavailable(f"the ledger cannot be used: {error.orig}") from None
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def commit(self, work: Work) -> None:
+        """Write all of the work, durably, or nothing.
+
+        Raises:
+            LedgerUnavailable: disk full, locked, or the like; nothing was written.
+            LedgerConflict: a row was not in the state that we left it in; nothing was written.
+        """
+        with self._transaction() as connection:
+            if work.jobs:
+                self._change_jobs(connection, work.jobs.values())
+            for expected, job_file in work.files.values():
+                self._change_file(connection, expected, job_file)
+            for file_id in work.withdrawn:
+                self._withdraw(connection, file_id)
+            if work.progress:
+                self._write_progress(connection, work.progress)
+            for key, value in work.notes.items():
+                _put_note(connection, key, value)
+            if work.entries:
+                connection.execute(sa.insert(_entries), [_entry_row(entry) for entry in work.entries])
+
+    def _change_jobs(self, connection: sa.Connection, changes: Iterable[tuple[State, Job]]) -> None:
+        rows = [{"b_id": job.id, "b_expected": expected, **_job_changes(job)} for expected, job in changes]
+        statement = (
+            sa.update(_jobs)
+            .where(
+                _jobs.c.id == sa.bindparam("b_id"),
+                _jobs.c.state == sa.bindparam("b_expected"),
+                _jobs.c.owner == self.owner,
+            )
+            .values({column: sa.bindparam(column) for column in rows[0] if not column.startswith("b_")})
+        )
+        if connection.execute(statement, rows).rowcount != len(rows):
+            raise LedgerConflict(f"jobs {sorted(row['b_id'] for row in rows)} were changed by somebody else")
+
+    def _change_file(self, connection: sa.Connection, expected: FileState, job_file: JobFile) -> None:
+        statement = (
+            sa.update(_files)
+            .where(_files.c.id == job_file.id, _files.c.state == expected, _files.c.owner == self.owner)
+            .values(_file_changes(job_file) | ({"content": b""} if job_file.state is FileState.CLOSED else {}))
+        )
+        if connection.execute(statement).rowcount != 1:
+            raise LedgerConflict(f"batch {job_file.id} was changed by somebody else")
+
+    def _withdraw(self, connection: sa.Connection, file_id: int) -> None:
+        claiming = sa.update(_files).where(
+            _files.c.id == file_id, _files.c.state == FileState.CLAIMING, _files.c.owner == self.owner
+        )
+        if connection.execute(claiming.values(state=FileState.WITHDRAWN, content=b"")).rowcount != 1:
+            raise LedgerConflict(f"batch {file_id} was changed by somebody else")
+        ours = sa.select(_jobs.c.id).where(_jobs.c.file_id == file_id)
+        connection.execute(sa.update(_jobs).where(_jobs.c.continued_by.in_(ours)).values(continued_by=None))
+        connection.execute(sa.delete(_jobs).where(_jobs.c.file_id == file_id))
+
+    def _write_progress(self, connection: sa.Connection, progress: dict[int, float]) -> None:
+        statement = (
+            sa.update(_jobs)
+            .where(
+                _jobs.c.id == sa.bindparam("b_id"),
+                _jobs.c.state == State.RENDERING,
+                _jobs.c.owner == self.owner,
+            )
+            .values(progress=sa.bindparam("b_progress"))
+        )
+        rows = [{"b_id": job_id, "b_progress": percent} for job_id, percent in progress.items()]
+        connection.execute(statement, rows)
+
+    def enter(self, claims: Sequence[tuple[JobFile, Sequence[Job]]]) -> list[tuple[JobFile, list[Job]]]:
+        """Enter claims (the intent to move these files) with their jobs; gives them back with their numbers.
+
+        A job that continues an earlier one takes it over, so that no second file can.
+
+        Raises:
+            LedgerUnavailable: nothing was written.
+            LedgerConflict: an earlier job is continued by another already; nothing was written.
+        """
+        with self._transaction() as connection:
+            return [self._enter(connection, job_file, jobs) for job_file, jobs in claims]
+
+    def _enter(self, connection: sa.Connection, job_file: JobFile, jobs: Sequence[Job]) -> tuple[JobFile, list[Job]]:
+        row = connection.execute(sa.insert(_files).returning(_files.c.id), {"owner": self.owner, **_file_row(job_file)})
+        file_id = row.scalar_one()
+        rows = [{"owner": self.owner, **_job_row(replace(job, batch_id=file_id))} for job in jobs]
+        ids: Sequence[int] = []
+        if rows:
+            insert = sa.insert(_jobs).returning(_jobs.c.id, sort_by_parameter_order=True)
+            ids = connection.execute(insert, rows).scalars().all()
+        numbered = [replace(job, id=i, batch_id=file_id) for i, job in zip(ids, jobs, strict=True)]
+        for job in numbered:
+            if job.continues is not None:
+                _take_over(connection, job)
+        return replace(job_file, id=file_id), numbered
+
+    def note(self, key: str, value: Any) -> None:
+        """Remember one fact about the daemon."""
+        with self._transaction() as connection:
+            _put_note(connection, key, value)
+
+    def allow_paying_again(self, filed_as: str) -> int:
+        """A person's word for all jobs of a failed file that may have been paid; how many there are.
+
+        Args:
+            filed_as: path relative to the root, such as ``failed/x.yaml``.
+        """
+        failed = sa.select(_files.c.id).where(_files.c.filed_as == filed_as, _files.c.state == FileState.CLOSED)
+        statement = (
+            sa.update(_jobs)
+            .where(
+                _jobs.c.file_id.in_(failed),
+                _jobs.c.continued_by.is_(None),
+                _jobs.c.failure.in_((Failure.IN_DOUBT, Failure.REFUSED_AFTER)),
+            )
+            .values(is_pay_again_allowed=True)
+        )
+        with self._transaction() as connection:
+            return connection.execute(statement).rowcount
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def read_note(self, key: str) -> Any:
+        """A fact about the daemon, None when nobody has noted it."""
+        with self._transaction() as connection:
+            return connection.execute(sa.select(_notes.c.value).where(_notes.c.key == key)).scalar_one_or_none()
+
+    def unfinished(self) -> list[tuple[JobFile, list[Job]]]:
+        """Every job file that is not filed away yet, with its jobs, oldest first."""
+        states = (FileState.CLAIMING, FileState.OPEN)
+        with self._transaction() as connection:
+            files = connection.execute(
+                sa.select(_files).where(_files.c.state.in_(states), _files.c.owner == self.owner).order_by(_files.c.id)
+            ).all()
+            jobs = connection.execute(
+                sa.select(_jobs)
+                .join(_files, _files.c.id == _jobs.c.file_id)
+                .where(_files.c.state.in_(states), _files.c.owner == self.owner)
+                .order_by(_jobs.c.id)
+            ).all()
+        found: dict[int, tuple[JobFile, list[Job]]] = {row.id: (_file(row), []) for row in files}
+        for row in jobs:
+            found[row.file_id][1].append(_job(row))
+        return list(found.values())
+
+    def content(self, file_id: int) -> bytes:
+        """The bytes of a job file that is not filed away yet.
+
+        Raises:
+            LedgerUnavailable: the ledger cannot be read now.
+        """
+        with self._transaction() as connection:
+            found = connection.execute(sa.select(_files.c.content).where(_files.c.id == file_id)).scalar_one()
+        return bytes(found)
+
+    def earlier(self, name: str, failed_as: str) -> Earlier:
+        """What earlier files left behind that a file dropped as ``name`` continues.
+
+        A done video is taken over only from batches after the last one that was wholly done (a file dropped again after
+        it was done is a new order); what may have been paid is never forgotten.
+
+        Args:
+            name: path relative to inbox/.
+            failed_as: the same in failed/, relative to the root: a file that was filed there under another name and
+                dropped from there is the same file.
+        """
+        same = sa.or_(_files.c.name == name, _files.c.filed_as == failed_as)
+        failed = sa.and_(same, _files.c.state == FileState.CLOSED, _files.c.outcome == Outcome.FAILED)
+        with self._transaction() as connection:
+            files = connection.execute(
+                sa.select(_files.c.id, _files.c.filed_as).where(failed).order_by(_files.c.id.desc())
+            ).all()
+            if not files:
+                return Earlier()
+            last_done = connection.execute(
+                sa.select(sa.func.max(_files.c.id)).where(same, _files.c.outcome == Outcome.DONE)
+            ).scalar()
+            rows = connection.execute(
+                sa.select(_jobs)
+                .join(_files, _files.c.id == _jobs.c.file_id)
+                .where(failed, _jobs.c.continued_by.is_(None))
+                .order_by(_jobs.c.file_id.desc(), _jobs.c.position)
+            ).all()
+        barrier = last_done or 0
+        jobs = [_job(row) for row in rows]
+        kept = tuple(job for job in jobs if job.state is not State.DONE or job.batch_id > barrier)
+        return Earlier(kept, tuple((row.id, row.filed_as) for row in files))
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are in each state: of unfinished files only, so that the cost does not grow with the past."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                sa.select(_jobs.c.state, sa.func.count())
+                .join(_files, _files.c.id == _jobs.c.file_id)
+                .where(_files.c.state.in_((FileState.CLAIMING, FileState.OPEN)))
+                .group_by(_jobs.c.state)
+            ).all()
+        return {state.value: 0 for state in State} | {row[0]: row[1] for row in rows}
+
+    def latest_closed(self, most: int) -> list[tuple[JobFile, list[Job]]]:
+        """The job files that were filed away last, latest first, with their jobs."""
+        with self._transaction() as connection:
+            files = connection.execute(
+                sa.select(_files).where(_files.c.state == FileState.CLOSED).order_by(_files.c.id.desc()).limit(most)
+            ).all()
+            ids = [row.id for row in files]
+            jobs = connection.execute(sa.select(_jobs).where(_jobs.c.file_id.in_(ids)).order_by(_jobs.c.id)).all()
+        return [(_file(row), [_job(job) for job in jobs if job.file_id == row.id]) for row in files]
+
+    def entries(self, file_id: int) -> list[Entry]:
+        """All that happened to one batch, in order."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                sa.select(_entries).where(_entries.c.file_id == file_id).order_by(_entries.c.id)
+            ).all()
+        return [Entry(row.at, row.event, row.file_id, row.job_id, row.fields) for row in rows]
+
+
+def is_daemon_alive(folder: Path) -> bool:
+    """Whether a daemon holds the state in this folder."""
+    try:
+        lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def exists(folder: Path, path: Path | None = None) -> bool:
+    """Whether there is a ledger in this folder, or at the path of its own."""
+    return (path or folder / LEDGER_FILE).exists()
+
+
+def _take_lock(path: Path) -> int:
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise LedgerLocked(
+            f"another chromadrop has this state ({path.parent}): stop it first, "
+            "or give this one a folder of its own (folders.state)"
+        ) from None
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _engine(path: Path, begin: str) -> sa.Engine:
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=str(path)),
+        poolclass=StaticPool,
+        connect_args={"check_same_thread": False, "timeout": 10},
+    )
+
+    def on_connect(connection: Any, _record: Any) -> None:
+        # SQLAlchemy begins transactions itself, so that a write locks at once and never in the middle.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    def on_begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    sa_event.listen(engine, "connect", on_connect)
+    sa_event.listen(engine, "begin", on_begin)
+    return engine
+
+
+def _put_note(connection: sa.Connection, key: str, value: Any) -> None:
+    if connection.execute(sa.update(_notes).where(_notes.c.key == key).values(value=value)).rowcount == 0:
+        connection.execute(sa.insert(_notes), {"key": key, "value": value})
+
+
+def _take_over(connection: sa.Connection, job: Job) -> None:
+    statement = (
+        sa.update(_jobs).where(_jobs.c.id == job.continues, _jobs.c.continued_by.is_(None)).values(continued_by=job.id)
+    )
+    if connection.execute(statement).rowcount != 1:
+        raise LedgerConflict(f"job {job.continues} is continued by another job already")
+
+
+def _entry_row(entry: Entry) -> dict[str, Any]:
+    return {
+        "at": entry.at,
+        "event": entry.event,
+        "file_id": entry.file_id,
+        "job_id": entry.job_id,
+        "fields": entry.fields,
+    }
+
+
+def _job_changes(job: Job) -> dict[str, Any]:
+    video = None
+    if job.video is not None:
+        video = {"path": job.video.path, "bytes": job.video.bytes, "sha256": job.video.sha256}
+    return {
+        "state": job.state,
+        "project_id": job.project_id,
+        "progress": job.progress,
+        "exported_at": job.exported_at,
+        "refusals": job.refusals,
+        "deferrals": job.deferrals,
+        "video": video,
+        "failure": job.failure,
+        "reason": job.reason,
+        "settled_at": job.settled_at,
+    }
+
+
+def _job_row(job: Job) -> dict[str, Any]:
+    return {
+        "file_id": job.batch_id,
+        "position": job.position,
+        "body": dict(job.request.body),
+        "digest": job.request.digest,
+        "name": job.request.name,
+        "may_pay_again": job.request.may_pay_again,
+        "continues": job.continues,
+        "is_pay_again_allowed": job.is_pay_again_allowed,
+        **_job_changes(job),
+    }
+
+
+def _job(row: sa.Row[Any]) -> Job:
+    return Job(
+        id=row.id,
+        batch_id=row.file_id,
+        position=row.position,
+        request=Request(row.body, row.name, row.may_pay_again),
+        state=State(row.state),
+        project_id=row.project_id,
+        progress=row.progress,
+        exported_at=row.exported_at,
+        refusals=row.refusals,
+        deferrals=row.deferrals,
+        video=None if row.video is None else Video(**row.video),
+        failure=None if row.failure is None else Failure(row.failure),
+        reason=row.reason,
+        continues=row.continues,
+        settled_at=row.settled_at,
+        is_pay_again_allowed=row.is_pay_again_allowed,
+    )
+
+
+def _file_changes(job_file: JobFile) -> dict[str, Any]:
+    return {
+        "processing_name": job_file.processing_name,
+        "state": job_file.state,
+        "outcome": job_file.outcome,
+        "settled_at": job_file.settled_at,
+        "filed_as": job_file.filed_as,
+        "clears": [list(pair) for pair in job_file.clears],
+    }
+
+
+def _file_row(job_file: JobFile) -> dict[str, Any]:
+    print_ = job_file.fingerprint
+    return {
+        "name": job_file.name,
+        "fingerprint": [print_.device, print_.inode, print_.size, print_.mtime_ns, print_.ctime_ns],
+        "digest": job_file.digest,
+        "content": job_file.content,
+        "problems": [[p.message, p.line, p.column, p.path, p.where] for p in job_file.problems],
+        "claimed_at": job_file.claimed_at,
+        **_file_changes(job_file),
+    }
+
+
+def _file(row: sa.Row[Any]) -> JobFile:
+    return JobFile(
+        id=row.id,
+        name=row.name,
+        processing_name=row.processing_name,
+        state=FileState(row.state),
+        fingerprint=Fingerprint(*row.fingerprint),
+        digest=row.digest,
+        content=bytes(row.content),
+        problems=tuple(Problem(*problem) for problem in row.problems),
+        claimed_at=row.claimed_at,
+        outcome=None if row.outcome is None else Outcome(row.outcome),
+        settled_at=row.settled_at,
+        filed_as=row.filed_as,
+        clears=tuple((pair[0], pair[1]) for pair in row.clears),
+    )

@@ -1,0 +1,439 @@
+"""A finished video into its part file: bounded, resumed where it was cut, and checked before anybody may see it.
+
+The order of the writes keeps the sidecar honest: it is gone before the part is emptied, and back, naming the new
+content, before the first new byte. So a part never lies beside a sidecar of other content, wherever the daemon dies;
+after a reboot, when pages that were never synced may be zero, no part is trusted at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import stat
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+from daemon.core.errors import CloudDeferred, FilingDeferred, LinkExpired
+from daemon.edges.studio.judge import BUSY, Answer, Judge, is_usable_url
+from daemon.edges.studio.whole import why_not_whole
+from daemon.edges.studio.wire import NETWORK_ERRORS, Attempt, Proxies, StudioAdapter, describe
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from daemon.core.redact import Redactor
+
+CHUNK_BYTES: Final = 256 * 1024
+_MOST_REDIRECTS: Final = 5
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_EXPIRED: Final = frozenset({401, 403, 404, 410})
+_SLICE_SECONDS: Final = 0.5  # how soon a stalled download notices that it should stop
+_SLOW_SECONDS: Final = 60.0
+_SLOW_BYTES: Final = 60 * 1024  # less in a minute is a trickle, which would hold its worker for ever
+_ERROR_BYTES: Final = 4_096
+_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_UNSATISFIED: Final = re.compile(r"bytes \*/([0-9]{1,18})")
+_STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e]{0,512}"')
+_DIGITS: Final = re.compile(r"[0-9]{1,18}")
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return f"process-{uuid.uuid4()}"  # without one, only this very process resumes what it began
+
+
+_THIS_BOOT: Final = _boot_id()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A download that is complete, checked, and on disk (fsync), still under its partial name.
+
+    Attributes:
+        path: of the part.
+        bytes: its size.
+        sha256: of its content, hex.
+    """
+
+    path: Path
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Sidecar:
+    """What a part is a part of."""
+
+    etag: str
+    total: int | None
+    boot_id: str
+
+
+def sidecar_of(part: Path) -> Path:
+    """The file beside a part that tells how to go on with it; of no use once the part has its final name."""
+    return part.with_suffix(".json")
+
+
+class _Flow:
+    """The pace of a download: no total, but never silent, never a trickle, and stopped within a moment."""
+
+    __slots__ = ("_clock", "_heard_at", "_read_timeout", "_should_stop", "_window_at", "_window_bytes")
+
+    def __init__(self, clock: Callable[[], float], *, read_seconds: float, should_stop: Callable[[], bool]) -> None:
+        self._clock = clock
+        self._read_timeout = read_seconds
+        self._should_stop = should_stop
+        self._heard_at = self._window_at = clock()
+        self._window_bytes = 0
+
+    def wait_seconds(self) -> float:
+        self.raise_if_stopping()
+        return min(_SLICE_SECONDS, self._read_timeout)
+
+    def on_silence(self) -> None:
+        if self._clock() - self._heard_at >= self._read_timeout:
+            raise TimeoutError("nothing came any more")
+
+    def on_bytes(self, count: int) -> None:
+        self._heard_at = now = self._clock()
+        self._window_bytes += count
+        if now - self._window_at >= _SLOW_SECONDS:
+            if self._window_bytes < _SLOW_BYTES:
+                raise TimeoutError("it came too slowly")
+            self._window_at, self._window_bytes = now, 0
+
+    def raise_if_stopping(self) -> None:
+        if self._should_stop():
+            raise CloudDeferred("stopping")
+
+
+class _PartFile:
+    """The part on disk, with a running hash. Every local failure becomes FilingDeferred.
+
+    Args:
+        path: its folder must be there: none is made.
+        redactor: for the texts.
+    """
+
+    def __init__(self, path: Path, redactor: Redactor) -> None:
+        self._path = path
+        self._redactor = redactor
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+        self._fd = self._opened()
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def load(self, flow: _Flow) -> _Sidecar | None:
+        """Take up what is there: the sidecar that may be trusted, with position and hash after the bytes kept.
+
+        A complete part is asked for its last byte again, which proves that the cloud still means the same content.
+        """
+        sidecar, there = self._sidecar(), os.fstat(self._fd).st_size
+        if sidecar is None or there == 0:
+            return None
+        keep = there if sidecar.total is None else min(there, sidecar.total - 1)
+        if keep <= 0:
+            return None
+        with _Filing(self._path, self._redactor):
+            while self.size < keep:
+                flow.raise_if_stopping()
+                chunk = os.pread(self._fd, min(CHUNK_BYTES, keep - self.size), self.size)
+                if not chunk:
+                    return None
+                self.sha256.update(chunk)
+                self.size += len(chunk)
+        return sidecar
+
+    def continue_here(self) -> None:
+        """Go on writing after the bytes that were kept."""
+        with _Filing(self._path, self._redactor):
+            os.ftruncate(self._fd, self.size)
+            os.lseek(self._fd, self.size, os.SEEK_SET)
+
+    def start_afresh(self, etag: str, total: int | None) -> None:
+        """Forget what is there; the content to come has the ETag, if it has a strong one."""
+        with _Filing(self._path, self._redactor):
+            sidecar_of(self._path).unlink(missing_ok=True)
+            os.ftruncate(self._fd, 0)
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            self.sha256, self.size = hashlib.sha256(), 0
+            if _STRONG_ETAG.fullmatch(etag):
+                text = json.dumps(asdict(_Sidecar(etag, total, _THIS_BOOT)))
+                fresh = self._path.with_suffix(".json.tmp")
+                fresh.write_text(text, encoding="ascii")
+                fresh.replace(sidecar_of(self._path))
+
+    def write(self, chunk: bytes) -> None:
+        """Append; what a full disk still took stays, and is gone on with later."""
+        left = memoryview(chunk)
+        with _Filing(self._path, self._redactor):
+            while left:
+                count = os.write(self._fd, left)
+                self.sha256.update(left[:count])
+                self.size += count
+                left = left[count:]
+
+    def why_not_whole(self) -> str | None:
+        """On disk for good, then looked at; see `whole.why_not_whole`."""
+        with _Filing(self._path, self._redactor):
+            os.fsync(self._fd)
+            size = os.fstat(self._fd).st_size
+            if size != self.size:
+                return f"another program wrote to the part: {size} bytes instead of {self.size}"
+            with os.fdopen(os.dup(self._fd), "rb") as file:
+                return why_not_whole(file, size)
+
+    def discard(self) -> None:
+        """Remove part and sidecar."""
+        with _Filing(self._path, self._redactor):
+            sidecar_of(self._path).unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
+
+    def _opened(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with _Filing(self._path, self._redactor):
+            fd = os.open(self._path, flags, 0o666)
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                os.close(fd)
+                raise OSError(errno.EINVAL, "it is not a regular file")
+        return fd
+
+    def _sidecar(self) -> _Sidecar | None:
+        """None where it is missing, unreadable, or of another boot."""
+        try:
+            document = json.loads(sidecar_of(self._path).read_text(encoding="ascii"))
+            sidecar = _Sidecar(**document)
+        except (OSError, ValueError, TypeError, RecursionError):
+            return None
+        is_sound = (
+            isinstance(sidecar.etag, str)
+            and _STRONG_ETAG.fullmatch(sidecar.etag) is not None
+            and (sidecar.total is None or (type(sidecar.total) is int and sidecar.total > 0))
+        )
+        return sidecar if is_sound and sidecar.boot_id == _THIS_BOOT else None
+
+
+class _Filing:
+    """Turns an OSError about the part into FilingDeferred, in plain words."""
+
+    __slots__ = ("_path", "_redactor")
+
+    def __init__(self, path: Path, redactor: Redactor) -> None:
+        self._path = path
+        self._redactor = redactor
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            why = error.strerror or str(error)
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                why = "the disk is full"
+            elif error.errno == errno.ENOENT:
+                why = "its folder is not there"
+            raise FilingDeferred(self._redactor(f"cannot write {self._path}: {why}")) from None
+
+
+class Downloader:
+    """Downloads; on connections that never had the credential.
+
+    Args:
+        context: for TLS.
+        proxies: the environment's.
+        redactor: for every text.
+        judge: for ``Retry-After``.
+        timeout: seconds for connecting, and of silence.
+        max_video_bytes: a larger video is refused.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        context: ssl.SSLContext,
+        proxies: Proxies,
+        redactor: Redactor,
+        judge: Judge,
+        timeout: tuple[float, float],
+        max_video_bytes: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._context = context
+        self._proxies = proxies
+        self._redactor = redactor
+        self._judge = judge
+        self._timeout = timeout
+        self._max_bytes = max_video_bytes
+        self._clock = clock
+
+    def download(self, url: str, part: Path, *, should_stop: Callable[[], bool]) -> Part:
+        """The whole video, checked and on disk, in the part.
+
+        The sidecar stays beside the part, so that the same call made again after a failed filing asks for one byte
+        only; whoever gives the part its final name removes `sidecar_of` it.
+
+        Args:
+            url: from a look.
+            part: where to; its folder must be there.
+            should_stop: asked between the chunks, and twice a second while nothing comes.
+
+        Raises:
+            CloudDeferred: cut, stalled, stopping, or the cloud is away: the part is kept. ``is_bounded``: what came
+                is no whole video, too large, or refused.
+            LinkExpired: ask for a fresh link; the part is kept.
+            FilingDeferred: the part cannot be written.
+        """
+        flow = _Flow(self._clock, read_seconds=self._timeout[1], should_stop=should_stop)
+        flow.raise_if_stopping()
+        file = _PartFile(part, self._redactor)
+        adapter = StudioAdapter(self._context)
+        try:
+            with Attempt(flow) as attempt:
+                self._fetch(url, file, flow, adapter, attempt)
+            return self._checked(part, file)
+        finally:
+            adapter.close()
+            file.close()
+
+    def _fetch(self, url: str, file: _PartFile, flow: _Flow, adapter: StudioAdapter, attempt: Attempt) -> None:
+        sidecar = file.load(flow)
+        headers = {"Accept-Encoding": "identity", "User-Agent": "chromadrop"}
+        if sidecar is not None:
+            headers |= {"Range": f"bytes={file.size}-", "If-Range": sidecar.etag}
+        response = self._open(url, headers, adapter, attempt)
+        try:
+            total = self._begin(response, file, sidecar)
+            self._receive(response, file, total)
+        finally:
+            response.raw.close()
+
+    def _open(self, url: str, headers: dict[str, str], adapter: StudioAdapter, attempt: Attempt) -> requests.Response:
+        """The first answer that is no redirect."""
+        for _ in range(_MOST_REDIRECTS + 1):
+            response = self._send(url, headers, adapter, attempt)
+            location = response.headers.get("Location")
+            if response.status_code not in _REDIRECTS or not location:
+                return response
+            response.raw.close()
+            url = urljoin(url, location.encode("latin-1", "replace").decode("utf-8", "replace"))
+            if not is_usable_url(url):
+                raise CloudDeferred("the video's link leads to something that is no web address", is_bounded=True)
+        raise CloudDeferred(f"the video's link was redirected more than {_MOST_REDIRECTS} times", is_bounded=True)
+
+    def _send(self, url: str, headers: dict[str, str], adapter: StudioAdapter, attempt: Attempt) -> requests.Response:
+        attempt.is_dialled = attempt.is_sent = False
+        try:
+            request = requests.Request("GET", url, headers=headers).prepare()
+            return adapter.send(request, stream=True, timeout=self._timeout, proxies=self._proxies(url))
+        except (*NETWORK_ERRORS, ValueError) as error:
+            is_unsent = attempt.was_never_sent(error)
+            what = "cannot reach" if is_unsent else "no answer from"
+            text = self._redactor(f"downloading: {what} {urlsplit(url).hostname}: {describe(error)}")
+            raise CloudDeferred(text, is_outage=is_unsent) from None
+
+    def _begin(self, response: requests.Response, file: _PartFile, sidecar: _Sidecar | None) -> int | None:
+        """Make the part ready for what comes; the size that the whole will have, where it is known."""
+        http = response.status_code
+        if http == requests.codes.ok:
+            self._raise_if_encoded(response)
+            total = _content_length(response)
+            self._raise_if_too_large(total)
+            file.start_afresh(response.headers.get("ETag") or "", total)
+            return total
+        if sidecar is not None and http == requests.codes.partial_content:
+            self._raise_if_encoded(response)
+            return self._continued(response, file, sidecar)
+        if sidecar is not None and http == requests.codes.requested_range_not_satisfiable:
+            return self._ended(response, file)
+        raise self._refusal(response)
+
+    def _continued(self, response: requests.Response, file: _PartFile, sidecar: _Sidecar) -> int:
+        match = _RANGE.fullmatch((response.headers.get("Content-Range") or "").strip())
+        etag = response.headers.get("ETag") or sidecar.etag
+        if match is not None and int(match[1]) == file.size and etag == sidecar.etag:
+            total = sidecar.total if match[3] == "*" else int(match[3])
+            if total is not None and total > file.size and sidecar.total in {None, total}:
+                self._raise_if_too_large(total)
+                file.continue_here()
+                return total
+        file.discard()
+        raise CloudDeferred("the video's server did not go on where the download was cut; it starts afresh")
+
+    def _ended(self, response: requests.Response, file: _PartFile) -> int:
+        """416: there is nothing after what we have, so it is all there, or it is something else."""
+        match = _UNSATISFIED.fullmatch((response.headers.get("Content-Range") or "").strip())
+        if match is not None and int(match[1]) == file.size:
+            file.continue_here()
+            return file.size
+        file.discard()
+        raise CloudDeferred("the video's server has less than was downloaded; it starts afresh")
+
+    def _receive(self, response: requests.Response, file: _PartFile, total: int | None) -> None:
+        while total is None or file.size < total:
+            try:
+                chunk = response.raw.read(CHUNK_BYTES, decode_content=False)
+            except (*NETWORK_ERRORS, ValueError) as error:
+                of = "" if total is None else f" of {total}"
+                text = f"the download was cut after {file.size}{of} bytes: {describe(error)}"
+                raise CloudDeferred(self._redactor(text)) from None
+            if not chunk:
+                break
+            file.write(chunk)
+            if file.size > (self._max_bytes if total is None else total):
+                file.discard()
+                raise CloudDeferred("the video is larger than its server said, or than is taken", is_bounded=True)
+        if total is not None and file.size < total:
+            raise CloudDeferred(f"the download was cut after {file.size} of {total} bytes")
+
+    def _checked(self, part: Path, file: _PartFile) -> Part:
+        why = file.why_not_whole()
+        if why is not None:
+            file.discard()
+            raise CloudDeferred(self._redactor(f"what was downloaded is no good: {why}"), is_bounded=True)
+        return Part(part, file.size, file.sha256.hexdigest())
+
+    def _raise_if_encoded(self, response: requests.Response) -> None:
+        encoding = (response.headers.get("Content-Encoding") or "identity").strip().lower()
+        if encoding != "identity":
+            text = self._redactor(f"the video came compressed ({encoding}), which was not asked for")
+            raise CloudDeferred(text, is_bounded=True)
+
+    def _raise_if_too_large(self, size: int | None) -> None:
+        if size is not None and size > self._max_bytes:
+            text = f"the video has {size} bytes or more; at most {self._max_bytes} are taken"
+            raise CloudDeferred(text, is_bounded=True)
+
+    def _refusal(self, response: requests.Response) -> CloudDeferred | LinkExpired:
+        http = response.status_code
+        body = b""
+        with suppress(*NETWORK_ERRORS, ValueError, CloudDeferred):
+            body = response.raw.read(_ERROR_BYTES, decode_content=True)
+        answer = Answer(http, response.headers, body)
+        if http in BUSY:
+            return self._judge.deferred_by(answer)
+        said = f": {answer.words}" if answer.words else ""
+        if http in _EXPIRED:
+            return LinkExpired(self._redactor(f"the video's link is no longer good (HTTP {http}){said}"))
+        text = self._redactor(f"the video's server answered with HTTP {http}{said}")
+        return CloudDeferred(text, is_bounded=http < 500)  # noqa: PLR2004 - RFC 9110, 15
+
+
+def _content_length(response: Any) -> int | None:
+    text = (response.headers.get("Content-Length") or "").strip()
+    is_chunked = "chunked" in (response.headers.get("Transfer-Encoding") or "").lower()
+    return int(text) if _DIGITS.fullmatch(text) and not is_chunked else None

@@ -1,0 +1,380 @@
+"""The wire: connections that can tell "never sent" from "sent", and that no slow answer can hold for ever.
+
+What was measured (DESIGN 6) decides the shape. There is no `requests.Session`: a prepared request is given straight
+to an adapter, so that neither ``~/.netrc`` nor a cookie nor a redirect can change what is sent, and a poll costs
+half. The environment's proxies and CA bundle come in explicitly.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import ipaddress
+import logging
+import os
+import ssl
+import threading
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+logging.getLogger("urllib3").propagate = False  # it writes whole URLs, signatures included, at DEBUG and WARNING
+
+NETWORK_ERRORS: Final = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+"""What a call can fail with: requests', urllib3's, and the interpreter's own families."""
+
+_NEVER_DIALLED: Final = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidHeader,
+)
+_NEVER_CONNECTED: Final = (
+    requests.exceptions.ConnectTimeout,
+    requests.exceptions.SSLError,
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.NameResolutionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.SSLError,
+)
+
+
+class Pace(Protocol):
+    """How long reading an answer may take."""
+
+    def wait_seconds(self) -> float:
+        """How long the next read may block; raises to end the call."""
+        ...
+
+    def on_silence(self) -> None:
+        """That long nothing came; raises TimeoutError to end the call."""
+        ...
+
+    def on_bytes(self, count: int) -> None:
+        """So many bytes came."""
+        ...
+
+
+class Deadline:
+    """The pace of an API call: so long for each read, and so long for all of them, whatever trickles in."""
+
+    __slots__ = ("_clock", "_end", "_read_timeout")
+
+    def __init__(self, clock: Callable[[], float], *, total_seconds: float, read_seconds: float) -> None:
+        self._clock = clock
+        self._end = clock() + total_seconds
+        self._read_timeout = read_seconds
+
+    def wait_seconds(self) -> float:
+        left = self._end - self._clock()
+        if left <= 0:
+            raise TimeoutError("the answer did not end in time")
+        return min(left, self._read_timeout)
+
+    def on_silence(self) -> None:
+        raise TimeoutError("no answer in time")
+
+    def on_bytes(self, count: int) -> None:
+        """Bytes do not move a deadline."""
+
+
+class Attempt:
+    """One call, as its connection saw it; in force for the calling thread inside ``with``.
+
+    Attributes:
+        is_dialled: a connection of ours tried to connect, or was connected already.
+        is_sent: a first byte of the request itself was handed to the kernel; TLS and a proxy's CONNECT are not it.
+        is_answered: a byte came back.
+        is_reused: it went on a connection that was kept alive, which the server may just have closed.
+    """
+
+    __slots__ = ("_outer", "is_answered", "is_dialled", "is_reused", "is_sent", "pace")
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
+        self.is_dialled = False
+        self.is_sent = False
+        self.is_answered = False
+        self.is_reused = False
+
+    def __enter__(self) -> Self:
+        self._outer: Attempt | None = getattr(_calling, "attempt", None)
+        _calling.attempt = self
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _calling.attempt = self._outer
+
+    def was_never_sent(self, error: BaseException) -> bool:
+        """Whether the cloud cannot have got anything of the request.
+
+        A connection of ours knows. Where none was asked (the adapter was replaced, or gave up before), the kind
+        of the error decides.
+        """
+        if self.is_dialled:
+            return not self.is_sent
+        return isinstance(error, _NEVER_DIALLED) or any(isinstance(cause, _NEVER_CONNECTED) for cause in causes(error))
+
+
+_calling = threading.local()
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """The error and what it wraps, outermost first, as requests and urllib3 nest them."""
+    found: list[BaseException] = []
+    following: object = error
+    while isinstance(following, BaseException) and following not in found:
+        found.append(following)
+        inner = [getattr(following, "reason", None), *reversed(following.args)]
+        following = next((cause for cause in inner if isinstance(cause, BaseException)), following.__cause__)
+    return found
+
+
+class _PacedReader(io.RawIOBase):
+    """Reads a socket at the pace of its attempt: urllib3's timeouts hold for one read, never for all of them."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, attempt: Attempt) -> None:
+        super().__init__()
+        self._raw = raw  # the socket's own reader: it counts the open files of the socket
+        self._sock = sock
+        self._attempt = attempt
+        self._wait_seconds = -1.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        pace = self._attempt.pace
+        while True:
+            wait_seconds = pace.wait_seconds()
+            if wait_seconds != self._wait_seconds:
+                self._sock.settimeout(wait_seconds)
+                self._wait_seconds = wait_seconds
+            try:
+                count = self._sock.recv_into(buffer)
+            except TimeoutError:
+                pace.on_silence()
+                continue
+            if count:
+                self._attempt.is_answered = True
+                pace.on_bytes(count)
+            return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+class _PacedResponse(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        attempt: Attempt | None = getattr(_calling, "attempt", None)
+        if attempt is not None:
+            self.fp: io.BufferedReader = io.BufferedReader(_PacedReader(self.fp.detach(), sock, attempt))
+
+
+class _Witness(HTTPConnection):
+    """Notes in the attempt whether the request itself was sent, as against TLS and a proxy's CONNECT."""
+
+    response_class = _PacedResponse
+    _is_asking = False
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        attempt: Attempt | None = getattr(_calling, "attempt", None)
+        if attempt is not None and self.sock is not None:
+            attempt.is_dialled = True  # kept alive
+        self._is_asking = True
+        try:
+            super().request(*args, **kwargs)
+        finally:
+            self._is_asking = False
+
+    def connect(self) -> None:
+        attempt: Attempt | None = getattr(_calling, "attempt", None)
+        if attempt is not None:
+            attempt.is_dialled = True
+        was_asking, self._is_asking = self._is_asking, False
+        try:
+            super().connect()
+        finally:
+            self._is_asking = was_asking
+
+    def send(self, payload: Any) -> None:
+        attempt: Attempt | None = getattr(_calling, "attempt", None)
+        if self._is_asking and attempt is not None:
+            if self.sock is None:
+                self.connect()
+            attempt.is_sent = True
+        super().send(payload)
+
+
+class _TlsWitness(_Witness, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Reuse(HTTPConnectionPool):
+    ConnectionCls = _Witness
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection = super()._get_conn(timeout)
+        attempt: Attempt | None = getattr(_calling, "attempt", None)
+        if attempt is not None:
+            attempt.is_reused = not connection.is_closed
+        return connection
+
+
+class _TlsReuse(_Reuse, HTTPSConnectionPool):
+    ConnectionCls = _TlsWitness
+
+
+_POOLS: Final[dict[str, type[HTTPConnectionPool]]] = {"http": _Reuse, "https": _TlsReuse}
+
+
+class ReadyContext(ssl.SSLContext):
+    """A TLS context that is made once and shared by threads.
+
+    urllib3 sets the same ALPN list again on every connection, and OpenSSL frees the old one while another thread may
+    be copying it.
+    """
+
+    def set_alpn_protocols(self, protocols: Any) -> None:
+        """Nothing: it was set when the context was made."""
+
+    def seal(self) -> ReadyContext:
+        """Set what urllib3 would set again each time."""
+        super().set_alpn_protocols(["http/1.1"])
+        return self
+
+
+def ready_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
+    """A verifying TLS context; parsing the CA bundle takes 16 to 20 ms, so it is done once.
+
+    The bundle is the first named by REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE, SSL_CERT_DIR, or certifi's.
+
+    Raises:
+        ValueError: the bundle that the environment names cannot be used; the text says which.
+    """
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    name = next((name for name in names if environ.get(name)), "")
+    bundle = environ[name] if name else DEFAULT_CA_BUNDLE_PATH
+    context = ReadyContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if os.path.isdir(bundle):  # noqa: PTH112 - as requests tells them apart
+            context.load_verify_locations(capath=bundle)
+        else:
+            context.load_verify_locations(cafile=bundle)
+    except OSError as error:  # ssl.SSLError is one
+        raise ValueError(f"{name or 'certifi'} names CA certificates that cannot be used: {error}") from None
+    return context.seal()
+
+
+class StudioAdapter(HTTPAdapter):
+    """An adapter whose connections are witnesses and share one ready TLS context.
+
+    Args:
+        context: from `ready_context`.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__(pool_connections=2, pool_maxsize=1)  # one thread, one call at a time
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        if proxy.lower().startswith("socks"):  # its own connections: the kind of an error then decides
+            return super().proxy_manager_for(proxy, **kwargs)
+        pools = super().proxy_manager_for(proxy, proxy_ssl_context=self._context, **kwargs)
+        pools.pool_classes_by_scheme = _POOLS
+        return pools
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> tuple[Any, Any]:
+        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
+        return host, {"ssl_context": self._context, "cert_reqs": "CERT_REQUIRED"}
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Nothing: the ready context verifies; requests would have the bundle parsed again."""
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        """The answer without a cookie jar: cookies are never taken."""
+        response = requests.Response()
+        response.status_code = resp.status
+        response.headers = CaseInsensitiveDict(resp.headers)
+        response.raw = resp
+        response.reason = resp.reason
+        response.url = req.url or ""
+        response.request = req
+        return response
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether the host is this machine, by name or by address."""
+    name = (host or "").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+class Proxies:
+    """The environment's proxies, looked up once for each origin; none for loopback, which no proxy reaches for us."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], dict[str, str]] = {}
+
+    def __call__(self, url: str) -> dict[str, str]:
+        """What `requests` takes as ``proxies`` for the URL."""
+        parts = urlsplit(url)
+        origin = (parts.scheme, parts.netloc.rpartition("@")[2])
+        if origin not in self._known:
+            self._known[origin] = (
+                {} if is_loopback(parts.hostname) else get_environ_proxies(f"{origin[0]}://{origin[1]}/")
+            )
+        return self._known[origin]
+
+
+def describe(error: BaseException) -> str:
+    """What happened, in plain words. Not redacted yet: the texts of requests and urllib3 contain URLs."""
+    found = causes(error)
+    for kinds, words in _PLAIN_WORDS:
+        for cause in found:
+            if isinstance(cause, kinds):
+                return words.format(cause)
+    return f"{type(found[-1]).__name__}: {found[-1]}"
+
+
+_PLAIN_WORDS: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
+    ((urllib3.exceptions.NameResolutionError,), "the host name cannot be resolved"),
+    ((ConnectionRefusedError,), "the connection was refused"),
+    ((ssl.SSLCertVerificationError,), "its certificate cannot be trusted: {}"),
+    ((urllib3.exceptions.NewConnectionError,), "{}"),
+    ((urllib3.exceptions.ConnectTimeoutError,), "no connection in time"),
+    ((requests.exceptions.ConnectTimeout,), "no connection in time"),
+    ((urllib3.exceptions.ReadTimeoutError, requests.exceptions.ReadTimeout, TimeoutError), "no answer in time"),
+    ((ssl.SSLError,), "TLS failed: {}"),
+    ((ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected), "the connection was lost"),
+    ((http.client.IncompleteRead, urllib3.exceptions.IncompleteRead), "the connection was lost"),
+)

@@ -1,0 +1,1 @@
+"""The four stages: claim, export, fetch, file away."""

@@ -1,0 +1,75 @@
+"""Claim: inbox/ -> processing/, and what a job file continues.
+
+The claim is in the ledger before the file moves, with all its jobs: a daemon that is killed in between finds the
+intent and moves the file, and no second one can take over the same earlier renders.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from daemon.core.errors import DropChanged, DropVanished, LedgerRefused, NameTaken, SpoolError
+from daemon.core.job import Job, continue_from
+from daemon.core.job_file import FileState, JobFile
+from daemon.core.report import ClaimEnded
+
+if TYPE_CHECKING:
+    from daemon.core.batch import Request
+    from daemon.core.drop import Drop
+    from daemon.edges.ledger import Earlier
+    from daemon.edges.spool import Spool
+
+
+def plan(drop: Drop, processing_name: str, earlier: Earlier, now: float) -> tuple[JobFile, list[Job]]:
+    """What the ledger is to say of a drop: pure.
+
+    Args:
+        drop: settled and read.
+        processing_name: a name in processing/ that no open batch has.
+        earlier: what failed files of the same name left behind.
+        now: wall-clock seconds.
+    """
+    left = list(earlier.jobs)
+    requests = drop.batch.requests if drop.batch is not None else ()
+    jobs = [_planned(request, position, left, now) for position, request in enumerate(requests, start=1)]
+    continued = {job.continues for job in jobs}
+    batches = {job.batch_id for job in earlier.jobs if job.id in continued}
+    # The latest of that name is spoken for even where it had no job at all (a file that was not valid).
+    latest = {earlier.files[0][0]} if earlier.files else set()
+    job_file = JobFile(
+        id=0,
+        name=drop.name,
+        processing_name=processing_name,
+        state=FileState.CLAIMING,
+        fingerprint=drop.fingerprint,
+        digest=drop.digest,
+        content=drop.content,
+        problems=drop.problems,
+        claimed_at=now,
+        clears=tuple(pair for pair in earlier.files if pair[0] in batches | latest),
+    )
+    return job_file, jobs
+
+
+def _planned(request: Request, position: int, left: list[Job], now: float) -> Job:
+    job = Job(id=0, batch_id=0, position=position, request=request)
+    match = next((old for old in left if old.request.digest == request.digest), None)
+    if match is None:
+        return job
+    left.remove(match)
+    # The file's own word counts for this drop; the earlier job's for having been retried with --pay-again.
+    may_pay_again = request.may_pay_again or match.is_pay_again_allowed
+    return continue_from(job, match, now, may_pay_again=may_pay_again)
+
+
+def take(spool: Spool, job_file: JobFile) -> ClaimEnded:
+    """Move the file into processing/; the same call again finds it moved."""
+    try:
+        spool.claim(job_file.name, job_file.processing_name, job_file.fingerprint, job_file.digest)
+    except NameTaken as error:
+        return ClaimEnded(job_file.id, is_claimed=False, reason=str(error), is_collision=True)
+    except (DropVanished, DropChanged) as error:
+        return ClaimEnded(job_file.id, is_claimed=False, reason=str(error))
+    except (SpoolError, LedgerRefused) as error:
+        return ClaimEnded(job_file.id, is_claimed=False, reason=str(error), is_deferred=True)
+    return ClaimEnded(job_file.id, is_claimed=True)

@@ -1,0 +1,164 @@
+"""Fetch: one look at a render; when it has ended, the download.
+
+Looks and downloads have pools of their own, so that a download never delays a look; both may be made any number of
+times.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from daemon.core.errors import AccountTroubled, CloudDeferred, LinkExpired, SpoolError
+from daemon.core.job import Deferred, Downloaded, Progressed
+from daemon.core.report import DownloadEnded, Looked, Probed, Rendered, Troubled
+from daemon.core.video_name import safe_extension, safe_stem, url_name, video_stem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from daemon.core.job import Job
+    from daemon.core.job_file import JobFile
+    from daemon.edges.spool import Spool
+
+
+class Look(Protocol):
+    """One answer of the progress endpoint."""
+
+    @property
+    def percent(self) -> float:
+        """0 to 100."""
+
+    @property
+    def url(self) -> str | None:
+        """The signed link, once rendered."""
+
+
+class Part(Protocol):
+    """A complete, checked, synced download under its partial name."""
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its content, hex."""
+
+
+class Fetcher(Protocol):
+    """What this stage needs of the cloud."""
+
+    def look(self, project_id: str) -> Look:
+        """How far a render is."""
+
+    def probe(self, project_id: str | None) -> None:
+        """Whether the credential is accepted; costs nothing."""
+
+    def download(self, url: str, part: Path, *, should_stop: Callable[[], bool]) -> Part:
+        """Download a video to ``part``, going on where it stopped."""
+
+
+def look(studio: Fetcher, job: Job) -> Looked:
+    """Ask how far the render is."""
+    outcome: Progressed | Rendered | Deferred | Troubled
+    try:
+        answer = studio.look(job.project_id or "")
+        outcome = Progressed(answer.percent) if answer.url is None else Rendered(answer.url)
+    except CloudDeferred as error:
+        outcome = _deferred(error)
+    except AccountTroubled as error:
+        outcome = Troubled(error.reason, is_credential=error.is_credential)
+    except Exception as error:  # noqa: BLE001 - the top of a worker: a look must end in an outcome
+        outcome = Deferred(f"an error in chromadrop itself while looking: {type(error).__name__}")
+    return Looked(job.id, outcome)
+
+
+def probe(studio: Fetcher, project_id: str | None) -> Probed:
+    """Ask, free of charge, whether the account is well again."""
+    try:
+        studio.probe(project_id)
+    except CloudDeferred as error:
+        return Probed(_deferred(error))
+    except AccountTroubled as error:
+        return Probed(Troubled(error.reason, is_credential=error.is_credential))
+    except Exception as error:  # noqa: BLE001 - the top of a worker
+        return Probed(Deferred(f"an error in chromadrop itself while probing: {type(error).__name__}"))
+    return Probed(None)
+
+
+def download(
+    studio: Fetcher,
+    spool: Spool,
+    job: Job,
+    job_file: JobFile,
+    *,
+    url: str,
+    template: str,
+    should_stop: Callable[[], bool],
+) -> DownloadEnded:
+    """Download the video and make it visible in videos/, complete from the first moment.
+
+    Args:
+        studio: the cloud.
+        spool: the folders.
+        job: whose video it is.
+        job_file: the batch that it belongs to, for its name and subfolder.
+        url: the signed link; never logged or kept.
+        template: of the video's name.
+        should_stop: asked now and then; a cut download goes on at the next start.
+    """
+    try:
+        return DownloadEnded(job.id, _download(studio, spool, job, job_file, url, template, should_stop))
+    except CloudDeferred as error:
+        return DownloadEnded(job.id, _deferred(error))
+    except LinkExpired as error:
+        return DownloadEnded(job.id, Deferred(error.reason, is_bounded=True))
+    except SpoolError as error:
+        return DownloadEnded(job.id, Deferred(str(error), is_outage=True))
+    except Exception as error:  # noqa: BLE001 - the top of a worker: a download must end in an outcome
+        reason = f"an error in chromadrop itself while downloading: {type(error).__name__}"
+        return DownloadEnded(job.id, Deferred(reason, is_bounded=True))
+
+
+def _download(
+    studio: Fetcher,
+    spool: Spool,
+    job: Job,
+    job_file: JobFile,
+    url: str,
+    template: str,
+    should_stop: Callable[[], bool],
+) -> Downloaded:
+    found = spool.published(job.id)
+    if found is not None:
+        return Downloaded(found)
+    part = studio.download(url, spool.part(job.id), should_stop=should_stop)
+    folder = job_file.name.rpartition("/")[0]
+    name = video_name(job, job_file, url=url, template=template)
+    return Downloaded(spool.publish(job.id, folder, name, size=part.bytes, sha256=part.sha256))
+
+
+def video_name(job: Job, job_file: JobFile, *, url: str, template: str) -> str:
+    """The wanted name of a job's video, safe on every system: the job's own name, else the template's."""
+    last = url_name(url)
+    body = job.request.body
+    stem = job.request.name or video_stem(
+        template,
+        file=job_file.name.rpartition("/")[2].rpartition(".")[0],
+        n=job.position,
+        url=last.rpartition(".")[0] or last,
+        project=job.project_id or "",
+        model=str(body["model"]),
+        language=str(body["language"]),
+    )
+    return safe_stem(stem) + safe_extension(last)
+
+
+def _deferred(error: CloudDeferred) -> Deferred:
+    return Deferred(
+        error.reason,
+        error.retry_after_seconds,
+        is_outage=error.is_outage,
+        is_bounded=error.is_bounded,
+    )

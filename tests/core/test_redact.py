@@ -1,0 +1,97 @@
+"""The redactor: what comes out can stand in any log."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.core.redact import LIMIT, MASK, Redactor, clean_credential
+
+SECRETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="*"), min_size=4)
+URL_LETTERS = st.text(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+,;=:@/", max_size=30
+)
+
+
+@given(SECRETS, st.text(), st.text())
+def test_no_text_keeps_a_secret(secret: str, before: str, after: str) -> None:
+    """A secret does not come out of any text around it, however it is written."""
+    redact = Redactor([secret])
+    for written in (secret, quote(secret, safe=""), json.dumps(secret), repr(secret), f" {secret}\n"):
+        cleaned = redact(before + written + after)
+        assert secret not in cleaned
+        assert quote(secret, safe="") not in cleaned
+
+
+@given(st.text())
+def test_one_message_is_one_bounded_printable_line(text: str) -> None:
+    """No control character, no line separator, no surrogate, and no more than the limit comes out."""
+    cleaned = Redactor([])(text)
+    assert len(cleaned) <= LIMIT
+    assert len(cleaned.splitlines()) <= 1
+    cleaned.encode()
+
+
+@given(URL_LETTERS, st.sampled_from("?#"), URL_LETTERS)
+def test_a_url_loses_its_query_and_fragment(path: str, mark: str, query: str) -> None:
+    """Whatever a URL has after ? or # is gone, host and path before it stay."""
+    cleaned = Redactor([])(f"see https://h.example/{path.replace('@', '')}{mark}SIGNATURE{query} now")
+    assert "SIGNATURE" not in cleaned
+    assert cleaned.startswith("see https://h.example/")
+    assert cleaned.endswith(f"{mark}{MASK} now")
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("https://h/p?X-Amz-Signature=abc", "https://h/p?***"),
+        ("https://user:pass@h/p", "https://***@h/p"),
+        ("https://user:p@ss@h/p?x#y", "https://***@h/p?***"),
+        (
+            "Max retries exceeded with url: /videos/x.mp4?Signature=a'b (Caused by X)",
+            "Max retries exceeded with url: /videos/x.mp4?*** (Caused by X)",
+        ),
+        ('{"url":"https:\\/\\/u:p@h\\/p?sig=1","msg":"no"}', '{"url":"https:\\/\\/***@h\\/p?***","msg":"no"}'),
+        ("x.mp4?Signature=abc", "x.mp4?***"),
+        ("Is it 5 or 6? Really?", "Is it 5 or 6? Really?"),
+        ("job #3 is wrong", "job #3 is wrong"),
+        ("one\ntwo\x1b[31m\u202e", "one\\ntwo\\x1b[31m\\u202e"),
+    ],
+)
+def test_what_urls_and_control_characters_become(text: str, cleaned: str) -> None:
+    """The forms that requests, urllib3, and vendors really write."""
+    assert Redactor([])(text) == cleaned
+
+
+def test_a_short_secret_is_masked_as_a_word_only() -> None:
+    """A secret of a letter or two does not eat every text."""
+    redact = Redactor(["ab"])
+    assert redact("table ab, (ab)") == "table ***, (***)"
+
+
+def test_empty_secrets_change_nothing() -> None:
+    """An empty or blank secret is none."""
+    assert Redactor(["", "  \n"])("a b") == "a b"
+
+
+def test_repr_shows_no_secret() -> None:
+    """A redactor can itself be logged."""
+    assert "hunter22" not in repr(Redactor(["hunter22"]))
+
+
+def test_a_credential_is_stripped() -> None:
+    """Editors leave line breaks at the end of key files."""
+    assert clean_credential("  key\r\n") == "key"
+
+
+@pytest.mark.parametrize("text", ["", " \n", "top\nsecret", "top\x00secret", "top\x7fsecret", "topsecret€"])
+def test_a_credential_that_no_header_can_carry_is_refused_unseen(text: str) -> None:
+    """The refusal does not repeat the credential."""
+    with pytest.raises(ValueError, match="the credential") as caught:
+        clean_credential(text)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
