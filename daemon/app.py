@@ -7,7 +7,6 @@ import signal
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +28,7 @@ from daemon.edges.studio import Studio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from daemon.config import Credential, Paths
 
@@ -269,7 +269,7 @@ class Daemon:
         try:
             config = load(settings.config_path, settings.environ, settings.cwd)
         except ConfigInvalid as error:
-            self._log.error("config.refused", problems=[str(problem) for problem in error.problems])  # noqa: TRY400
+            self._log.error("config.refused", problems=[str(problem) for problem in error.problems])
             return
         self._dispatcher.limits = limits(config)
         self._crew.resize(max_rendering=config.jobs.max_rendering, downloads=config.videos.downloads)
@@ -314,13 +314,11 @@ class _signals:  # noqa: N801 - used like a function
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> None:
-        meanings: dict[signal.Signals, Callable[[], object]] = {
-            signal.SIGTERM: Stop,
-            signal.SIGINT: Stop,
-            signal.SIGHUP: Reload,
-        }
-        for number, message in meanings.items():
-            self._before[number] = signal.signal(number, lambda _n, _f, message=message: self._post(message()))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self._post(Reload() if number == signal.SIGHUP else Stop())
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():

@@ -115,8 +115,6 @@ def _check_base_url(url: str) -> str:
 def _check_path(text: str) -> str:
     if not text.strip():
         raise _refuse("is empty; write a path, or leave the key out for the default")
-    if "\0" in text:
-        raise _refuse("holds a NUL character, which no path can hold")
     if text.startswith("~"):
         raise _refuse("starts with ~, which is not expanded here; write the whole path")
     return text
@@ -192,7 +190,7 @@ class Api(_Section):
 
 
 class Folders(_Section):
-    """Where files are dropped and where they end."""
+    """Where files are dropped and where they end; none of the folders lies in another but in root."""
 
     root: PathText = Field(default=".", description="Folder that holds the others; relative to the current folder.")
     inbox: PathText = Field(
@@ -360,16 +358,14 @@ class Paths:
 class Config(_Section):
     """Settings of chromadrop. Every key may be left out."""
 
-    api: Api = Field(default=Api(), description="The cloud: which API, where, and with which credential.")
-    folders: Folders = Field(
-        default=Folders(), description="Where files are dropped and where they end. All of them differ."
-    )
-    watch: Watch = Field(default=Watch(), description="How new files in inbox/ are noticed.")
-    jobs: Jobs = Field(default=Jobs(), description="How many videos are made at once, and how patiently.")
-    videos: Videos = Field(default=Videos(), description="How videos are named and fetched.")
-    ledger: Ledger = Field(default=Ledger(), description="Where the record of every job is kept.")
-    logs: Logs = Field(default=Logs(), description="What is written to standard error.")
-    http: Http = Field(default=Http(), description="The page for monitoring.")
+    api: Api = Api()
+    folders: Folders = Folders()
+    watch: Watch = Watch()
+    jobs: Jobs = Jobs()
+    videos: Videos = Videos()
+    ledger: Ledger = Ledger()
+    logs: Logs = Logs()
+    http: Http = Http()
     status_page: bool = Field(
         default=True,
         description="Reserved for status.html in root, which a later release writes; nothing is written yet.",
@@ -648,8 +644,10 @@ def _read_environment(environ: Mapping[str, str], read: _Read) -> None:
             is_null = yaml_text.Scalar(text, is_plain=True, line=0, column=0).is_null
             read.values[path] = _Value(None if is_null else text, _Place(name))
             continue
-        message = f"unknown variable.{did_you_mean(name, VARIABLES) or ' Unset it.'}"
-        read.problems.append(Problem(message, where=display(name)))
+        bare = did_you_mean(name.removeprefix(_PREFIX), [known.removeprefix(_PREFIX) for known in VARIABLES])
+        hint = bare.replace("'", f"'{_PREFIX}", 1)  # with the prefix, everything would be near
+        problem = Problem(f"unknown variable.{hint or ' Unset it.'}", where=display(name))
+        read.problems.append(problem)
 
 
 # --- validating ---------------------------------------------------------------------------------------------
@@ -828,8 +826,9 @@ def config_schema() -> dict[str, Any]:
     schema = Config.model_json_schema()
     for section in schema["properties"].values():
         if "$ref" in section:
-            section["anyOf"] = [{"$ref": section.pop("$ref")}, {"type": "null"}]
-            section.pop("default", None)
+            reference = section.pop("$ref")
+            section["description"] = schema["$defs"][reference.rpartition("/")[2]]["description"]
+            section["anyOf"] = [{"$ref": reference}, {"type": "null"}]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,

@@ -275,8 +275,8 @@ class Dispatcher:
                 self._settle(job_file.id, now, is_retry=True)
         self._attempts.update(dict.fromkeys(self._files, (1, "")))
         known = frozenset(self._processing_names)
-        jobs_known = frozenset(self._jobs)
-        self._act(lambda: self._crew.file(lambda: self._sweep(known, jobs_known)))
+        unsettled = frozenset(job.id for job in self._jobs.values() if not job.state.is_settled)
+        self._act(lambda: self._crew.file(lambda: self._sweep(known, unsettled)))
 
     def _resume(self, job: Job, now: Instant) -> None:
         if job.state is State.EXPORTING:

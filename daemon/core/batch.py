@@ -361,10 +361,9 @@ def _not_a_job(node: yaml_text.Node) -> str:
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
-    for version, model in _MODELS.items():
-        if name in _fields(model):
-            return f" It is a field of the API's version {version}, which is not the one in use."
-    return did_you_mean(name[:40], known)
+    others = (version for version, model in _MODELS.items() if name in _fields(model))
+    belongs = next((f" It is for the API's {version}, which is not the one in use." for version in others), "")
+    return did_you_mean(name[:40], known) or belongs
 
 
 def _fields(model: type[_Job]) -> tuple[str, ...]:

@@ -253,6 +253,8 @@ def _looks_like_utf_16(content: bytes) -> bool:
 # --- places in a text ---------------------------------------------------------------------------------------
 
 _BREAKS: Final = ("\x85", "\u2028", "\u2029")
+# Escapes can still make these: NUL, which databases refuse, and (without libyaml) lone surrogates.
+_UNSENDABLE: Final = re.compile("[\0\ud800-\udfff]")
 _UNPRINTABLE: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -371,8 +373,10 @@ class _Reader:
         line, column = self._place(event.start_mark)
         self._refuse_tag(event.tag, line, column)
         text = event.value if self._restored is None else event.value.translate(self._restored)
-        if _NUL in text:
-            self._problems.add("a NUL character (\\0) cannot be part of a text; take it out", (line, column))
+        if _UNSENDABLE.search(text):
+            self._problems.add(
+                "a NUL character (\\0) or half a character cannot be part of a text; take it out", (line, column)
+            )
         node = Scalar(text, not event.style, line, column)
         self._count(1, len(text), node)
         self._attach(node, 1, len(text), 0)
@@ -535,7 +539,7 @@ _PLAIN_WORDS: Final[dict[str, str]] = {
     "mapping values are not allowed": (
         "a colon is not expected here: put a value that contains ': ' in quotes, or indent this line like the others"
     ),
-    "block sequence entries are not allowed": f"'- ' must begin a line of its own; {_QUOTES_HINT} otherwise",
+    "sequence entries are not allowed": f"'- ' must begin a line of its own; {_QUOTES_HINT} otherwise",
     "mapping keys are not allowed": f"'? ' is not expected here; {_QUOTES_HINT}",
     "could not find expected ':'": (
         "this line is neither 'key: value' nor part of the text above: indent it further, or look for a "
@@ -543,10 +547,10 @@ _PLAIN_WORDS: Final[dict[str, str]] = {
     ),
     "unknown escape": "this \\ escape is not known: write \\\\ for a backslash, or use 'single quotes'",
     "hexdecimal": "this \\ escape lacks its digits: write \\\\ for a backslash, or use 'single quotes'",
-    "Unicode character escape": "this \\ escape is no character; take it out",
+    "Unicode character escape": "this \\ escape is no whole character; write the character itself",
     "tag": f"tags (!) are not allowed; {_QUOTES_HINT} if it begins with !",
     "alphabetic or numeric character": "a value that begins with * or & must be in quotes",
-    "comment or line break": "behind | or > the text must begin on the next line",
+    "line break": "behind | or > the text must begin on the next line",
     "incompatible YAML": "this version of YAML is not known; take the %YAML line away",
     "directive": "lines that begin with % are not needed here; take this one away",
     "<document start>": (

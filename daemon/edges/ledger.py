@@ -239,14 +239,12 @@ class Ledger:
 
     @staticmethod
     def _identify(connection: sa.Connection) -> str:
-        stored = dict(connection.execute(sa.select(_notes.c.key, _notes.c.value)).tuples().all())
+        rows = connection.execute(sa.select(_notes.c.key, _notes.c.value))
+        stored = {row.key: row.value for row in rows}
         if "schema_version" not in stored:
             ledger_id = secrets.token_hex(8)
-            rows = [
-                {"key": "schema_version", "value": SCHEMA_VERSION},
-                {"key": "ledger_id", "value": ledger_id},
-            ]
-            connection.execute(sa.insert(_notes), rows)
+            first = [{"key": "schema_version", "value": SCHEMA_VERSION}, {"key": "ledger_id", "value": ledger_id}]
+            connection.execute(sa.insert(_notes), first)
             return ledger_id
         if stored["schema_version"] != SCHEMA_VERSION:
             raise LedgerRefused(

@@ -55,6 +55,7 @@ EVENTS: Final[dict[str, str]] = {
     "cloud.back": "the cloud answers again",
     "config.refused": "the configuration that was read again has problems; the one before stays in force",
     "config.reloaded": "the configuration was read again and is in force",
+    "credential.exposed": "the file that api.key_file names may be read by the group or by others",
     "daemon.crashed": "an exception that nobody caught ended the program or one of its threads: a bug",
     "daemon.started": "the daemon is at work",
     "daemon.stopped": "the daemon has ended",
@@ -117,9 +118,7 @@ class _Output:
     clock: Callable[[], float] = time.time
     stream: TextIO | None = None
     console: ConsoleRenderer | None = None
-    lock: threading.RLock = field(
-        default_factory=threading.RLock
-    )  # a warning may arise while a line is written
+    lock: threading.RLock = field(default_factory=threading.RLock)  # a warning may arise while a line is written
 
     def line(self, level: str, event: MutableMapping[str, Any]) -> str:
         """One event as one line, without its newline; on a terminal an exception adds lines of its own."""
@@ -209,7 +208,8 @@ class _Switch:
         try:
             return self.output.line(level, event)
         except Exception as error:  # noqa: BLE001 - any object's text may raise anything; a log line must not
-            return self.output.line(level, sure | {"unloggable": type(error).__name__})
+            plain = replace(self.output, console=None)
+            return plain.line(level, sure | {"unloggable": type(error).__name__})
 
 
 _switch: Final = _Switch()
@@ -238,7 +238,7 @@ def _render(_logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
 # which prints everything to standard output. The level is a processor and not a wrapper class, so that
 # `set_level` reaches loggers that exist, and they may be cached.
 structlog.configure(
-    processors=[structlog.contextvars.merge_contextvars, _drop_unwanted, _render],
+    processors=[_drop_unwanted, _render],
     wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
     logger_factory=_Lines,
     cache_logger_on_first_use=True,
@@ -253,11 +253,11 @@ class _LibraryMessages(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = record.getMessage()
-        except (TypeError, ValueError, KeyError):  # arguments that do not fit the message
-            text = str(record.msg)
+            text = record.getMessage().strip()
+        except Exception:  # noqa: BLE001 - arguments that do not fit, or whose text raises; see _Switch.render
+            text = record.msg
         level = next((name for name in reversed(_LEVELS) if record.levelno >= _LEVELS[name]), "debug")
-        event = {"event": "library.message", "logger": record.name, "text": text.strip()}
+        event = {"event": "library.message", "logger": record.name, "text": text}
         _switch.emit(level, event | {"exc_info": record.exc_info})
 
 
@@ -277,9 +277,7 @@ def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
 
 def _unraisable(args: sys.UnraisableHookArgs) -> None:
     text = f"{args.err_msg or 'exception ignored in'}: {type(args.object).__qualname__}"
-    _switch.emit(
-        "warning", {"event": "library.message", "logger": "python", "text": text, "exc_info": args.exc_value}
-    )
+    _switch.emit("warning", {"event": "library.message", "logger": "python", "text": text, "exc_info": args.exc_value})
 
 
 # --- what the program calls ---------------------------------------------------------------------------------

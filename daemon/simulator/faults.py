@@ -292,7 +292,7 @@ class Fault:
         Raises:
             FaultInvalid: the text is not a fault.
         """
-        head, *settings = next(csv.reader([text]), [""])
+        head, *settings = next(csv.reader([text])) or [""]
         target, colon, kind = head.partition(":")
         if not colon:
             raise FaultInvalid(f"'{text}' is not TARGET:KIND[,NAME=VALUE]..., such as export:503,times=3.")

@@ -256,7 +256,12 @@ class RunningSimulator:
         trace: TracebackType | None,
     ) -> None:
         """Stop, within a second."""
-        self._loop.call_soon_threadsafe(self._ended.set)
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop, within a second; does nothing the second time."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
+            self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
 
     @property

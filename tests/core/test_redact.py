@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from daemon.core.redact import LIMIT, MASK, Redactor, clean_credential
 
 SECRETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="*"), min_size=4)
-URL_LETTERS = st.text(
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+,;=:@/", max_size=30
-)
+URL_LETTERS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+,;=:@/", max_size=30)
 
 
 @given(SECRETS, st.text(), st.text())

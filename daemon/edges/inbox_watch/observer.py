@@ -165,4 +165,6 @@ class _Handler(FileSystemEventHandler):
         path = os.fsdecode(event.dest_path or event.src_path)
         name = path.removeprefix(self._prefix)
         if kind(name) in {Kind.DROP, Kind.PAUSE}:
-            self._hints.look_at(name, was_renamed=isinstance(event, FileMovedEvent))
+            # A folder that was renamed says nothing of whether the files in it are finished.
+            was_renamed = isinstance(event, FileMovedEvent) and not event.is_synthetic
+            self._hints.look_at(name, was_renamed=was_renamed)

@@ -404,6 +404,7 @@ class InboxWatch:
             OSError: inbox/ is not there, or may not be searched.
         """
         self._check_root()
+        os.scandir(self._inbox).close()
         os.stat(f"{self._inbox}/.")  # noqa: PTH116 - a Path drops the dot, and with it the leave to search
         return self._identify(self._settings.inbox)
 
@@ -422,13 +423,14 @@ class InboxWatch:
         self._note_rescan()
         try:
             identity = self._probe()
-            self._watch_folder(identity)
+            change = self._watch_folder(identity)
             listing = list_inbox(self._inbox, self._stopping.is_set)
             is_same = self._identify(self._settings.inbox) == identity
         except (RootUnavailable, OSError) as error:
             self._lose(_plain(error))
         else:
             self._note_rescan()
+            self._tell_of_watching(change)
             if not is_same:
                 self._hints.look_at_everything()
             elif listing.is_whole:
@@ -493,8 +495,9 @@ class InboxWatch:
 
     # --- the observer -------------------------------------------------------------------------------------------
 
-    def _watch_folder(self, identity: Hashable) -> None:
-        """See that the right folder is watched, and by living threads."""
+    def _watch_folder(self, identity: Hashable) -> str:
+        """See that the right folder is watched, and by living threads; why it was not, or nothing."""
+        change = ""
         is_another = identity != self._identity
         ailment = "" if self._observer is None else self._observer.ailment
         if is_another:
@@ -502,10 +505,11 @@ class InboxWatch:
         if is_another or ailment or (self._observer is None and self._degraded):
             self._stop_observer()
             self._start_observer()
-            self._tell_of_rebuilding(ailment or self._why_rebuilt(is_another=is_another))
+            change = ailment or self._why_rebuilt(is_another=is_another)
         self._identity = identity
         if self._observer is not None and self._observer.shortage:
             self._degrade(self._observer.shortage)
+        return change
 
     def _why_rebuilt(self, *, is_another: bool) -> str:
         if self._is_lost:
@@ -539,7 +543,7 @@ class InboxWatch:
             self._observer.stop()
             self._observer = None
 
-    def _tell_of_rebuilding(self, reason: str) -> None:
+    def _tell_of_watching(self, change: str) -> None:
         observer = "scans" if self._observer is None else "native"
         if not self._was_started:
             self._was_started = True
@@ -551,8 +555,8 @@ class InboxWatch:
                 settle_seconds=self._rules.settle_seconds,
                 rescan_seconds=self._rescan_seconds,
             )
-        elif not self._degraded:
-            self._log.warning("watch.rebuilt", inbox=display(self._inbox), observer=observer, reason=reason)
+        elif change and (self._observer is not None or not self._degraded):
+            self._log.warning("watch.rebuilt", inbox=display(self._inbox), observer=observer, reason=change)
 
     # --- what is said -------------------------------------------------------------------------------------------
 

@@ -190,7 +190,7 @@ class _PartFile:
     def why_not_whole(self) -> str | None:
         """On disk for good, then looked at; see `whole.why_not_whole`."""
         with _Filing(self._path, self._redactor):
-            os.fsync(self._fd)
+            self._sync()
             size = os.fstat(self._fd).st_size
             if size != self.size:
                 return f"another program wrote to the part: {size} bytes instead of {self.size}"
@@ -202,6 +202,14 @@ class _PartFile:
         with _Filing(self._path, self._redactor):
             sidecar_of(self._path).unlink(missing_ok=True)
             self._path.unlink(missing_ok=True)
+
+    def _sync(self) -> None:
+        try:
+            os.fsync(self._fd)
+        except OSError:  # a second fsync would succeed although pages were lost: nothing of the part can be trusted
+            with suppress(FilingDeferred):
+                self.discard()
+            raise
 
     def _opened(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -330,7 +338,7 @@ class Downloader:
             if response.status_code not in _REDIRECTS or not location:
                 return response
             response.raw.close()
-            url = urljoin(url, location.encode("latin-1", "replace").decode("utf-8", "replace"))
+            url = _joined(url, location)
             if not is_usable_url(url):
                 raise CloudDeferred("the video's link leads to something that is no web address", is_bounded=True)
         raise CloudDeferred(f"the video's link was redirected more than {_MOST_REDIRECTS} times", is_bounded=True)
@@ -386,7 +394,7 @@ class Downloader:
     def _receive(self, response: requests.Response, file: _PartFile, total: int | None) -> None:
         while total is None or file.size < total:
             try:
-                chunk = response.raw.read(CHUNK_BYTES, decode_content=False)
+                chunk = response.raw.read1(CHUNK_BYTES, decode_content=False)  # read() loses bytes when cut
             except (*NETWORK_ERRORS, ValueError) as error:
                 of = "" if total is None else f" of {total}"
                 text = f"the download was cut after {file.size}{of} bytes: {describe(error)}"
@@ -437,3 +445,11 @@ def _content_length(response: Any) -> int | None:
     text = (response.headers.get("Content-Length") or "").strip()
     is_chunked = "chunked" in (response.headers.get("Transfer-Encoding") or "").lower()
     return int(text) if _DIGITS.fullmatch(text) and not is_chunked else None
+
+
+def _joined(url: str, location: str) -> str:
+    """Where a redirect leads; empty where that is no URL."""
+    try:
+        return urljoin(url, location.encode("latin-1", "replace").decode("utf-8", "replace"))
+    except ValueError:
+        return ""

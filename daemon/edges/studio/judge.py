@@ -38,6 +38,7 @@ _GAP: Final = re.compile(r"[\s_-]+")
 _SURE_ECHO: Final = 16  # so many characters in common are a cut-off echo, not the vendor's own words
 
 _WORDS_LIMIT: Final = 300
+_MESSAGE_LIMIT: Final = 8_192
 _EXCERPT_BYTES: Final = 4_096
 _HIDDEN: Final = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG: Final = re.compile(r"<[^<>]*>")
@@ -114,11 +115,17 @@ class Answer:
                 return code
         return None
 
+    @cached_property
+    def message(self) -> str:
+        """What the vendor said, in any of the shapes of API.md; else what can be read of the body."""
+        document = self.document
+        return (_excerpt(self.body) if document is None else _message_of(document))[:_MESSAGE_LIMIT]
+
     @property
     def words(self) -> str:
-        """What the vendor said, in any of the shapes of API.md, shortened; else what can be read of the body."""
-        document = self.document
-        return _shortened(_excerpt(self.body) if document is None else _message_of(document))
+        """The message, short enough to be quoted."""
+        line = " ".join(self.message.split())
+        return line if len(line) <= _WORDS_LIMIT else line[: _WORDS_LIMIT - 1] + "…"
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: float, cap_seconds: float) -> float | None:
@@ -262,7 +269,7 @@ class Judge:
             raise self.deferred_by(answer)
 
     def _raise_if_account(self, answer: Answer, echoes: Iterable[str]) -> None:
-        words = _without_echoes(answer.words, echoes)
+        words = _without_echoes(answer.message, echoes)
         is_credit = (
             answer.http == 402  # noqa: PLR2004 - Payment Required
             or answer.code in _CREDIT_CODES
@@ -299,11 +306,6 @@ def _excerpt(body: bytes) -> str:
     return html.unescape(_TAG.sub(" ", _HIDDEN.sub(" ", text)))
 
 
-def _shortened(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _WORDS_LIMIT else line[: _WORDS_LIMIT - 1] + "…"
-
-
 def _normal(text: str) -> str:
     return _GAP.sub(" ", _CAMEL.sub(r"\1 \2", text)).lower().strip()
 
@@ -312,7 +314,8 @@ def _without_echoes(words: str, echoes: Iterable[str]) -> str:
     """The words, normalised, without what the request itself had said, even where the echo was cut off."""
     left = _normal(words)
     for echo in sorted(filter(None, map(_normal, echoes)), key=len, reverse=True):
-        left = re.sub(rf"(?<!\w){re.escape(echo)}(?!\w)", " ", left)
+        if len(echo) <= len(left):
+            left = re.sub(rf"(?<!\w){re.escape(echo)}(?!\w)", " ", left)
         start = left.find(echo[:_SURE_ECHO]) if len(echo) > _SURE_ECHO else -1
         if start >= 0:
             end = start + _SURE_ECHO

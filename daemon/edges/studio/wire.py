@@ -51,6 +51,9 @@ _NEVER_CONNECTED: Final = (
 )
 
 
+_FILL_BYTES: Final = 64 * 1024  # TLS gives 16 KiB at a time; headers are read in smaller pieces, which never wait
+
+
 class Pace(Protocol):
     """How long reading an answer may take."""
 
@@ -153,11 +156,31 @@ class _PacedReader(io.RawIOBase):
         self._sock = sock
         self._attempt = attempt
         self._wait_seconds = -1.0
+        self._trouble: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self._trouble is not None:
+            trouble, self._trouble = self._trouble, None
+            raise trouble
+        count = self._receive(buffer)
+        if count and len(buffer) >= _FILL_BYTES:
+            count += self._fill(memoryview(buffer)[count:])
+        return count
+
+    def _fill(self, buffer: memoryview) -> int:
+        """Read on until the buffer is full; trouble waits its turn, so that no byte that came is lost by it."""
+        count = 0
+        try:
+            while count < len(buffer) and (more := self._receive(buffer[count:])):
+                count += more
+        except Exception as trouble:  # noqa: BLE001 - raised by the next read
+            self._trouble = trouble
+        return count
+
+    def _receive(self, buffer: Any) -> int:
         pace = self._attempt.pace
         while True:
             wait_seconds = pace.wait_seconds()

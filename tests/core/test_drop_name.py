@@ -1,0 +1,133 @@
+"""Which names are drops."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.core.drop_name import Kind, is_ignored_folder, kind
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.yaml",
+        "a.yml",
+        "Job.YAML",
+        "spring/day 1/a.Yml",
+        "-x.yaml",
+        "'\".yaml",
+        "a\nb.yaml",
+        "a\x1b[31m.yaml",
+        "\udcff.yaml",
+        "cafe\u0301.yaml",
+        "x.part.yaml",
+        "#x.yaml",
+        "x (1).yaml",
+        "x - Copy.yaml",
+        "a" * 250 + ".yaml",
+    ],
+)
+def test_yaml_names_are_drops(name: str) -> None:
+    """Names that end in .yaml or .yml in any case are drops, whatever else is in them."""
+    assert kind(name) is Kind.DROP
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "._x.yaml",
+        ".x.yaml.Xy12Zz",
+        ".DS_Store",
+        ".#x.yaml",
+        "#x.yaml#",
+        "~$x.yaml",
+        "x.yaml~",
+        "x.yaml.part",
+        "x.yaml.partial",
+        "x.yaml.tmp",
+        "x.yaml.crdownload",
+        ".x.yaml.swp",
+        "4913",
+        "Thumbs.db",
+        "desktop.ini",
+        ".nfs000",
+        ".smbdeleteAAA1",
+        ".syncthing.x.yaml.tmp",
+        ".yaml",
+        "notes.txt",
+        "yaml",
+        "@eaDir/x.yaml",
+        "a/.stversions/x.yaml",
+        "__MACOSX/x.yaml",
+        ".Trash-1000/files/x.yaml",
+        ".~tmp~/x.yaml",
+        "#recycle/x.yaml",
+        "$RECYCLE.BIN/x.yaml",
+    ],
+)
+def test_what_programs_leave_for_themselves_is_ignored(name: str) -> None:
+    """Temporary, hidden, and lock files, and all that lies in folders of bins and versions, are no drops."""
+    assert kind(name) is Kind.IGNORED
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x (John's conflicted copy 2024-01-02).yaml",
+        "a/x (conflicted copy 2024-01-02 123456).yaml",
+        "x (MacBook (2)'s conflicted copy 2024-01-02) (1).yaml",
+        "x (Case Conflict).yaml",
+        "x (case clash from anna).yml",
+        "x (SFConflict anna@example.com 2024-01-02-12-34-56).yaml",
+        "x.sync-conflict-20240102-123456-ABCDEFG.yaml",
+        "x_conflict-20240102-123456.yaml",
+        "x_DiskStation_Jan-09-1234-2020_Conflict.yaml",
+        "x.Conflict.yaml",
+        "x [conflicted].yaml",
+        "x-DESKTOP-AB12345.yaml",
+        "x-LAPTOP-AB123456-2.yaml",
+    ],
+)
+def test_conflict_copies_are_told_from_drops(name: str) -> None:
+    """The copies that synchronising programs make of a file that two people changed are not run."""
+    assert kind(name) is Kind.CONFLICT
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "conflict.yaml",
+        "the conflicted copy.yaml",
+        "conflict (part 2).yaml",
+        "school-conflict-2024.yaml",
+        "x-desktop-tourism.yaml",
+        "DESKTOP-AB12345/x.yaml",
+        "x (conflicted copy)/y.yaml",
+        "merge [conflict resolved]/x.yaml",
+    ],
+)
+def test_innocent_names_are_no_conflict_copies(name: str) -> None:
+    """A word in a person's own name for a file does not make it a conflict copy."""
+    assert kind(name) is Kind.DROP
+
+
+def test_pause_is_one_exact_name_at_the_top() -> None:
+    """Only ``PAUSE`` in inbox/ itself pauses."""
+    assert kind("PAUSE") is Kind.PAUSE
+    assert {kind("a/PAUSE"), kind("pause"), kind("PAUSE.txt")} == {Kind.IGNORED}
+
+
+@pytest.mark.parametrize("base", [".git", "@eaDir", "@EADIR", "__MACOSX", "~$x", "lost+found"])
+def test_folders_of_programs_are_ignored(base: str) -> None:
+    """Nothing below such a folder is looked at."""
+    assert is_ignored_folder(base)
+
+
+@given(st.text())
+def test_every_name_is_of_some_kind(name: str) -> None:
+    """No name raises; only YAML endings make drops and conflict copies."""
+    found = kind(name)
+    if found in {Kind.DROP, Kind.CONFLICT}:
+        assert name.lower().endswith((".yaml", ".yml"))

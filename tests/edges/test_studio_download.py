@@ -1,0 +1,572 @@
+"""The download, on real sockets and a real folder: resumed, bounded, checked, and no credential on the way."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from test_studio_whole import FTYP, MOOV, box
+from wire_server import WireServer, head, header
+
+from daemon.core.errors import CloudDeferred, FilingDeferred, LinkExpired, StudioError
+from daemon.core.redact import Redactor
+from daemon.edges.studio import Studio, sidecar_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from wire_server import Peer
+
+KEY = "s3cret-key"
+VIDEO = FTYP + MOOV + box(b"mdat", bytes(range(256)) * 4_000)
+OTHER = FTYP + MOOV + box(b"mdat", bytes(reversed(range(256))) * 4_000)
+MAX_BYTES = 4 << 20
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(scope="module")
+def studio() -> Iterator[Studio]:
+    """A client; its cloud is elsewhere."""
+    made = Studio(
+        base_url="https://cloud.example",
+        credential=KEY,
+        redactor=Redactor([KEY]),
+        connect_timeout_seconds=0.5,
+        read_timeout_seconds=0.5,
+        max_video_bytes=MAX_BYTES,
+    )
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Path:
+    """Where to."""
+    return tmp_path / "job-1.part"
+
+
+class Store:
+    """An object store as S3 is one: Range, If-Range, ETag, 416; ``cut_after`` cuts the next answer's body."""
+
+    def __init__(self, content: bytes = VIDEO, etag: str | None = '"v1"') -> None:
+        self.content = content
+        self.etag = etag
+        self.cut_after: int | None = None
+        self.answers: list[str] = []
+
+    def __call__(self, peer: Peer) -> None:
+        while request := peer.read_request():
+            line, headers, body = self._answer(request)
+            self.answers.append(line)
+            if self.etag is not None:
+                headers["ETag"] = self.etag
+            headers.setdefault("Content-Length", str(len(body)))
+            if self.cut_after is not None:
+                cut, self.cut_after = self.cut_after, None
+                peer.send(head(line, headers), body[:cut])
+                return
+            peer.send(head(line, headers), body)
+
+    def _answer(self, request: bytes) -> tuple[str, dict[str, str], bytes]:
+        wanted, total = header(request, "Range"), len(self.content)
+        if wanted is None or header(request, "If-Range") != self.etag:
+            return "200 OK", {}, self.content
+        start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        if start >= total:
+            return "416 Range Not Satisfiable", {"Content-Range": f"bytes */{total}"}, b""
+        return (
+            "206 Partial Content",
+            {"Content-Range": f"bytes {start}-{total - 1}/{total}"},
+            self.content[start:],
+        )
+
+
+def never() -> bool:
+    """Go on."""
+    return False
+
+
+def fetch(studio: Studio, server: WireServer, part: Path) -> Any:
+    """One download of the video, whose link is signed."""
+    return studio.download(f"{server.url}/x.mp4?Signature=abc", part, should_stop=never)
+
+
+def failing(studio: Studio, server: WireServer, part: Path) -> Any:
+    """The error of one download."""
+    with pytest.raises((StudioError, FilingDeferred)) as caught:
+        fetch(studio, server, part)
+    assert "abc" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    return caught.value
+
+
+def _once(payload: bytes) -> Callable[[Peer], None]:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(payload)
+
+    return script
+
+
+# --- whole ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_download_is_complete_and_checked(studio: Studio, part: Path) -> None:
+    """Size and hash are those of the content; nothing is asked for compressed."""
+    with WireServer(Store()) as server:
+        made = fetch(studio, server, part)
+        assert header(server.requests[0], "Accept-Encoding") == "identity"
+    assert part.read_bytes() == VIDEO
+    assert (made.path, made.bytes) == (part, len(VIDEO))
+    assert made.sha256 == hashlib.sha256(VIDEO).hexdigest()
+
+
+@pytest.mark.parametrize("etag", ['"v1"', 'W/"v1"', "v1", None])
+def test_chunks_and_no_length_at_all_are_fine_when_the_video_is_whole(
+    studio: Studio, part: Path, etag: str | None
+) -> None:
+    """Without a Content-Length the structure alone tells."""
+    tags = {} if etag is None else {"ETag": etag}
+    with WireServer(_once(head("200 OK", tags) + VIDEO)) as server:
+        assert fetch(studio, server, part).bytes == len(VIDEO)
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (VIDEO[:9], VIDEO[9:])) + b"0\r\n\r\n"
+    with WireServer(_once(head("200 OK", {"Transfer-Encoding": "chunked"}) + chunks)) as server:
+        assert fetch(studio, server, part).bytes == len(VIDEO)
+    assert part.read_bytes() == VIDEO
+
+
+def test_no_credential_goes_to_the_store_nor_where_it_redirects(studio: Studio, part: Path) -> None:
+    """The download's connections never had it."""
+    with WireServer(Store()) as store:
+
+        def script(peer: Peer) -> None:
+            peer.read_request()
+            peer.answer(b"moved", line="302 Found", headers={"Location": f"{store.url}/y.mp4", "Set-Cookie": "a=b"})
+
+        with WireServer(script) as server:
+            fetch(studio, server, part)
+            for request in server.requests + store.requests:
+                assert KEY.encode() not in request
+                assert header(request, "Authorization") is None
+                assert header(request, "Cookie") is None
+                assert header(request, "Referer") is None
+
+
+@pytest.mark.parametrize("location", ["/again", "file:///etc/passwd", "ftp://h/x", "http://", "http://[::1/x"])
+def test_a_redirect_is_followed_only_so_far_and_only_on_the_web(studio: Studio, part: Path, location: str) -> None:
+    """Five at most, http and https only."""
+
+    def script(peer: Peer) -> None:
+        while peer.read_request():
+            peer.answer(b"", line="302 Found", headers={"Location": location})
+
+    with WireServer(script) as server:
+        error = failing(studio, server, part)
+        assert len(server.requests) <= 6
+    assert isinstance(error, CloudDeferred)
+    assert error.is_bounded
+
+
+# --- resumed --------------------------------------------------------------------------------------------------------
+
+
+def test_a_cut_download_goes_on_where_it_was_cut(studio: Studio, part: Path) -> None:
+    """However often it is cut, the result is bit-identical, and no byte but the last is fetched twice."""
+    store = Store()
+    with WireServer(store) as server:
+        for cut in (5, 70_000, 300_000, 1):
+            store.cut_after = cut
+            error = failing(studio, server, part)
+            assert isinstance(error, CloudDeferred)
+            assert (error.is_bounded, error.is_outage) == (False, False)
+        made = fetch(studio, server, part)
+        assert header(server.requests[-1], "Range") == f"bytes={5 + 70_000 + 300_000 + 1}-"
+        assert header(server.requests[-1], "If-Range") == '"v1"'
+    assert made.sha256 == hashlib.sha256(VIDEO).hexdigest()
+    assert part.read_bytes() == VIDEO
+    assert store.answers == ["200 OK", *["206 Partial Content"] * 4]
+
+
+def test_a_complete_part_costs_one_byte(studio: Studio, part: Path) -> None:
+    """After a filing that failed, the same call proves the content and gives the same part."""
+    store = Store()
+    with WireServer(store) as server:
+        first = fetch(studio, server, part)
+        assert fetch(studio, server, part) == first
+        assert header(server.requests[-1], "Range") == f"bytes={len(VIDEO) - 1}-"
+
+
+def test_another_content_starts_afresh(studio: Studio, part: Path) -> None:
+    """If-Range: where the ETag has changed, the old bytes are of no use."""
+    store = Store()
+    with WireServer(store) as server:
+        store.cut_after = 100_000
+        failing(studio, server, part)
+        store.content, store.etag = OTHER, '"v2"'
+        fetch(studio, server, part)
+    assert part.read_bytes() == OTHER
+    assert json.loads(sidecar_of(part).read_text())["etag"] == '"v2"'
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"v1"', '"v1', '"\x00"'])
+def test_without_a_strong_etag_a_download_starts_afresh(studio: Studio, part: Path, etag: str | None) -> None:
+    """Only a strong ETag proves that the bytes go together (RFC 9110, 13.1.5)."""
+    store = Store(etag=etag)
+    with WireServer(store) as server:
+        store.cut_after = 100_000
+        failing(studio, server, part)
+        fetch(studio, server, part)
+        assert header(server.requests[-1], "Range") is None
+    assert part.read_bytes() == VIDEO
+
+
+@pytest.mark.parametrize(
+    "sidecar",
+    [
+        '{"etag": "\\"v1\\"", "total": null, "boot_id": "another boot"}',
+        '{"etag": 7, "total": null, "boot_id": "x"}',
+        '{"etag": "\\"v1\\""}',
+        "[]",
+        "no json",
+        "[" * 100_000,
+        "",
+    ],
+)
+def test_a_part_whose_sidecar_cannot_be_trusted_starts_afresh(studio: Studio, part: Path, sidecar: str) -> None:
+    """After a reboot, pages that were never synced may be zero; a broken sidecar tells nothing."""
+    part.write_bytes(b"\0" * 5_000)
+    sidecar_of(part).write_text(sidecar)
+    with WireServer(Store()) as server:
+        fetch(studio, server, part)
+        assert header(server.requests[0], "Range") is None
+    assert part.read_bytes() == VIDEO
+
+
+def _interrupted(studio: Studio, part: Path, *, has_length: bool = True) -> None:
+    """A part of 100,000 bytes with a sidecar."""
+    headers = {"ETag": '"v1"'} | (
+        {"Content-Length": str(len(VIDEO))} if has_length else {"Transfer-Encoding": "chunked"}
+    )
+    body = VIDEO[:100_000] if has_length else b"%x\r\n%b\r\n" % (100_000, VIDEO[:100_000])
+    with WireServer(_once(head("200 OK", headers) + body)) as server:
+        failing(studio, server, part)
+    assert part.stat().st_size == 100_000
+
+
+@pytest.mark.parametrize(
+    ("line", "headers"),
+    [
+        ("206 Partial Content", {}),
+        ("206 Partial Content", {"Content-Range": "bytes 0-9/10"}),
+        ("206 Partial Content", {"Content-Range": f"bytes 100000-{len(VIDEO)}/{len(VIDEO) + 1}"}),
+        ("206 Partial Content", {"Content-Range": "bytes garbage"}),
+        (
+            "206 Partial Content",
+            {"Content-Range": f"bytes 100000-{len(VIDEO) - 1}/{len(VIDEO)}", "ETag": '"v2"'},
+        ),
+        ("416 Range Not Satisfiable", {"Content-Range": "bytes */5"}),
+        ("416 Range Not Satisfiable", {}),
+    ],
+)
+def test_an_answer_that_does_not_fit_the_part_starts_afresh(
+    studio: Studio, part: Path, line: str, headers: dict[str, str]
+) -> None:
+    """Content-Range must begin where the part ends, of the same whole; 416 must have its length."""
+    _interrupted(studio, part)
+    with WireServer(_once(head(line, headers | {"Content-Length": "0"}))) as server:
+        error = failing(studio, server, part)
+    assert isinstance(error, CloudDeferred)
+    assert not error.is_bounded
+    with WireServer(Store()) as server:
+        fetch(studio, server, part)
+        assert header(server.requests[0], "Range") is None
+    assert part.read_bytes() == VIDEO
+
+
+def test_416_with_the_parts_own_length_means_complete(studio: Studio, part: Path) -> None:
+    """Cut after the last byte of a download whose length was never told."""
+    _interrupted(studio, part, has_length=False)
+    with WireServer(Store()) as server, part.open("ab") as file:
+        file.write(VIDEO[100_000:])
+        file.flush()
+        made = fetch(studio, server, part)
+        assert header(server.requests[0], "Range") == f"bytes={len(VIDEO)}-"
+    assert made.sha256 == hashlib.sha256(VIDEO).hexdigest()
+
+
+def test_a_206_that_nobody_asked_for_is_refused(studio: Studio, part: Path) -> None:
+    """Half a video must not become a whole one."""
+    with WireServer(_once(head("206 Partial Content", {"Content-Range": "bytes 0-7/8"}) + b"x" * 8)) as server:
+        error = failing(studio, server, part)
+    assert isinstance(error, CloudDeferred)
+    assert error.is_bounded
+
+
+# --- refused --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [401, 403, 404, 410])
+def test_an_expired_link_keeps_the_part(studio: Studio, part: Path, code: int) -> None:
+    """Ask for a fresh link; what is there is gone on with."""
+    _interrupted(studio, part)
+    with WireServer(_once(head(f"{code} No", {}) + b"<Error>Request has expired</Error>")) as server:
+        error = failing(studio, server, part)
+    assert isinstance(error, LinkExpired)
+    assert "Request has expired" in error.reason
+    assert part.stat().st_size == 100_000
+
+
+@pytest.mark.parametrize(
+    ("code", "is_outage", "is_bounded"),
+    [
+        (400, False, True),
+        (405, False, True),
+        (416, False, True),
+        (204, False, True),
+        (500, False, False),
+        (502, False, False),
+        (408, True, False),
+        (425, True, False),
+        (429, True, False),
+        (503, True, False),
+    ],
+)
+def test_what_the_stores_answers_become(
+    studio: Studio, part: Path, code: int, is_outage: bool, is_bounded: bool
+) -> None:
+    """API.md's last column."""
+    with WireServer(_once(head(f"{code} X", {"Retry-After": "7", "Content-Length": "0"}))) as server:
+        error = failing(studio, server, part)
+    assert isinstance(error, CloudDeferred)
+    assert (error.is_outage, error.is_bounded) == (is_outage, is_bounded)
+    assert error.retry_after_seconds == (7 if is_outage else None)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<?xml version='1.0'?><Error/>", b"<html>Sign in</html>", b"{}", VIDEO[:-1], VIDEO + b"x"]
+)
+def test_what_is_no_whole_video_leaves_nothing_behind(studio: Studio, part: Path, body: bytes) -> None:
+    """With a 200 and the right length: an error page, or a video that was cut before it came to the store."""
+    with WireServer(Store(body)) as server:
+        error = failing(studio, server, part)
+    assert isinstance(error, CloudDeferred)
+    assert error.is_bounded
+    assert list(part.parent.iterdir()) == []
+
+
+def test_a_silent_cut_is_noticed(studio: Studio, part: Path) -> None:
+    """No Content-Length and a close looks like an end."""
+    with WireServer(_once(head("200 OK", {}) + VIDEO[:-5])) as server:
+        error = failing(studio, server, part)
+    assert "not whole" in str(error)
+    assert not part.exists()
+
+
+def test_a_compressed_video_is_refused(studio: Studio, part: Path) -> None:
+    """Identity was asked for; byte counts and ranges would mean something else."""
+    with WireServer(_once(head("200 OK", {"Content-Encoding": "gzip"}) + gzip.compress(VIDEO))) as server:
+        error = failing(studio, server, part)
+    assert isinstance(error, CloudDeferred)
+    assert error.is_bounded
+
+
+@pytest.mark.parametrize("headers", [{"Content-Length": str(MAX_BYTES + 1)}, {}])
+def test_a_video_that_is_too_large_is_refused(studio: Studio, part: Path, headers: dict[str, str]) -> None:
+    """At once where the length is told, else when it is reached; the disk does not fill."""
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(head("200 OK", headers))
+        while True:
+            peer.send(b"x" * 65_536)
+
+    with WireServer(script) as server:
+        error = failing(studio, server, part)
+    assert isinstance(error, CloudDeferred)
+    assert error.is_bounded
+    assert not part.exists() or part.stat().st_size == 0
+
+
+# --- away, slow, stopping -------------------------------------------------------------------------------------------
+
+
+def test_a_store_that_cannot_be_reached_is_an_outage(studio: Studio, part: Path) -> None:
+    """Nothing was sent."""
+    with WireServer(Store()) as server:
+        pass
+    error = failing(studio, server, part)
+    assert isinstance(error, CloudDeferred)
+    assert error.is_outage
+
+
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\n", head("200 OK", {"Content-Length": "999"}) + FTYP])
+def test_a_stall_is_deferred(studio: Studio, part: Path, sent: bytes) -> None:
+    """Silence longer than the read timeout, in the headers or in the body."""
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(sent)
+        peer.hang()
+
+    with WireServer(script) as server:
+        error = failing(studio, server, part)
+    assert isinstance(error, CloudDeferred)
+    assert (error.is_outage, error.is_bounded) == (False, False)
+
+
+def test_a_trickle_is_deferred(part: Path) -> None:
+    """A byte now and then would hold its worker for days; by the clock that came in, minutes pass at once."""
+    now = iter(range(0, 10**9, 10))
+    made = Studio(
+        base_url="https://cloud.example",
+        credential=KEY,
+        redactor=Redactor([KEY]),
+        connect_timeout_seconds=100,
+        read_timeout_seconds=100,
+        max_video_bytes=MAX_BYTES,
+        clock=lambda: float(next(now)),
+    )
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(head("200 OK", {"Content-Length": "999"}))
+        peer.trickle(b"x")
+
+    with WireServer(script) as server:
+        assert isinstance(failing(made, server, part), CloudDeferred)
+
+
+def test_stopping_cuts_a_download_that_is_silent_and_keeps_the_part(studio: Studio, part: Path) -> None:
+    """SIGTERM: out within a moment, resumed by the next daemon."""
+    answers = iter([False] * 3)
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(head("200 OK", {"Content-Length": str(len(VIDEO)), "ETag": '"v1"'}), VIDEO[:100_000])
+        peer.hang()
+
+    with WireServer(script) as server, pytest.raises(CloudDeferred, match="stopping"):
+        studio.download(server.url, part, should_stop=lambda: next(answers, True))
+    with WireServer(Store()) as server:
+        fetch(studio, server, part)
+    assert part.read_bytes() == VIDEO
+
+
+def test_stopping_begins_nothing(studio: Studio, part: Path) -> None:
+    """No connection, no file."""
+    with WireServer(Store()) as server:
+        with pytest.raises(CloudDeferred, match="stopping"):
+            studio.download(server.url, part, should_stop=lambda: True)
+        assert server.connections == 0
+    assert not part.exists()
+
+
+# --- the disk -------------------------------------------------------------------------------------------------------
+
+
+def test_no_folder_is_made(studio: Studio, part: Path) -> None:
+    """A root that is gone must not be made again on the wrong disk."""
+    with WireServer(Store()) as server:
+        error = failing(studio, server, part.parent / "gone" / "job.part")
+    assert isinstance(error, FilingDeferred)
+    assert "folder" in str(error)
+    assert not (part.parent / "gone").exists()
+
+
+def test_a_full_disk_is_no_fault_of_the_cloud(studio: Studio, part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FilingDeferred, in plain words; what fitted stays and is gone on with."""
+    write, room = os.write, [150_000]
+
+    def write_while_there_is_room(fd: int, chunk: memoryview) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        count = write(fd, chunk[: room[0]])
+        room[0] -= count
+        return count
+
+    with WireServer(Store()) as server:
+        monkeypatch.setattr(os, "write", write_while_there_is_room)
+        error = failing(studio, server, part)
+        assert isinstance(error, FilingDeferred)
+        assert "the disk is full" in str(error)
+        monkeypatch.setattr(os, "write", write)
+        fetch(studio, server, part)
+        assert header(server.requests[-1], "Range") == "bytes=150000-"
+    assert part.read_bytes() == VIDEO
+
+
+def test_a_part_that_is_a_link_or_no_file_is_never_opened(studio: Studio, part: Path) -> None:
+    """Somebody's symbolic link, FIFO, or folder is not written to."""
+    victim = part.parent / "victim"
+    victim.write_text("mine")
+    with WireServer(Store()) as server:
+        part.symlink_to(victim)
+        assert isinstance(failing(studio, server, part), FilingDeferred)
+        part.unlink()
+        os.mkfifo(part)
+        assert isinstance(failing(studio, server, part), FilingDeferred)
+        part.unlink()
+        part.mkdir()
+        assert isinstance(failing(studio, server, part), FilingDeferred)
+        assert server.connections == 0
+    assert victim.read_text() == "mine"
+
+
+def test_a_part_that_could_not_be_synced_is_not_trusted_again(
+    studio: Studio, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failed fsync the next one succeeds, although pages were lost (fsync(2))."""
+
+    def fail(_fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with WireServer(Store()) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fail)
+            assert isinstance(failing(studio, server, part), FilingDeferred)
+        fetch(studio, server, part)
+        assert header(server.requests[-1], "Range") is None
+    assert part.read_bytes() == VIDEO
+
+
+def test_a_part_that_another_program_writes_to_is_no_good(
+    studio: Studio, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Size and hash must be those of what was received."""
+    fsync = os.fsync
+
+    def meddle(fd: int) -> None:
+        os.pwrite(fd, b"x", len(VIDEO))
+        fsync(fd)
+
+    with WireServer(Store()) as server:
+        monkeypatch.setattr(os, "fsync", meddle)
+        error = failing(studio, server, part)
+    assert isinstance(error, CloudDeferred)
+    assert "another program" in str(error)
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("headers", [{"Content-Range": "bytes 100000-100009/*"}])
+def test_more_bytes_than_the_whole_are_no_video(studio: Studio, part: Path, headers: dict[str, str]) -> None:
+    """A body that goes on after its end."""
+    _interrupted(studio, part)
+    body = b"".join(b"8000\r\n" + b"x" * 0x8000 + b"\r\n" for _ in range(32)) + b"0\r\n\r\n"
+    chunked = headers | {"Transfer-Encoding": "chunked"}
+    with WireServer(_once(head("206 Partial Content", chunked) + body)) as server:
+        error = failing(studio, server, part)
+    assert isinstance(error, CloudDeferred)
+    assert error.is_bounded
+    assert not part.exists()
