@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -23,7 +24,7 @@ from daemon.edges import logs, mounts
 from daemon.edges.inbox_watch import InboxWatch, WatchSettings
 from daemon.edges.ledger import Ledger
 from daemon.edges.service_manager import notify
-from daemon.edges.spool import Places, Spool
+from daemon.edges.spool import MARKER, Places, Spool
 from daemon.edges.studio import Studio
 
 if TYPE_CHECKING:
@@ -141,6 +142,26 @@ def redactor(credential: Credential | None) -> Redactor:
 def open_ledger(config: Config, state: Path, *, is_exclusive: bool) -> Ledger:
     """The ledger; see `Ledger` for what it raises."""
     return Ledger(state, path=config.ledger.path, is_exclusive=is_exclusive)
+
+
+def marker_ledger(root: Path) -> str | None:
+    """Which ledger the root's marker names, empty where it names none; None where there is no marker.
+
+    Raises:
+        RootUnavailable: the root is not there, or its marker may not be read.
+    """
+    marker = root / MARKER
+    try:
+        if not root.is_dir():
+            raise RootUnavailable(f"{root} is not there: make it, mount it, or set folders.root")
+        found = json.loads(marker.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return ""
+    except OSError as error:
+        raise RootUnavailable(f"{error.filename or root}: {error.strerror or error}") from error
+    return str(found.get("ledger", "")) if isinstance(found, dict) else ""
 
 
 def open_spool(ledger: Ledger, paths: Paths) -> Spool:

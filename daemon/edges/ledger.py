@@ -192,6 +192,20 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Glance:
+    """What is unfinished, bounded, for people.
+
+    Attributes:
+        files: the oldest, each (without its content) with its jobs in order, those that move before all others where
+            there are too many, and with how many of its jobs are in each state.
+        file_count: how many unfinished files there are altogether.
+    """
+
+    files: tuple[tuple[JobFile, tuple[Job, ...], dict[str, int]], ...] = ()
+    file_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Earlier:
     """What a file of the same name left behind when it failed.
 
@@ -466,6 +480,36 @@ class Ledger:
                 .group_by(_jobs.c.state)
             ).all()
         return {state.value: 0 for state in State} | {row[0]: row[1] for row in rows}
+
+    def glance(self, most_files: int, most_jobs: int) -> Glance:
+        """The oldest unfinished job files with their jobs, without what would make reading them cost much."""
+        unfinished = _files.c.state.in_((FileState.CLAIMING, FileState.OPEN))
+        columns: list[Any] = [column for column in _files.c if column is not _files.c.content]
+        is_moving = sa.case((_jobs.c.state.in_((State.RENDERING, State.EXPORTING)), 0), else_=1)
+        with self._transaction() as connection:
+            file_count = connection.execute(sa.select(sa.func.count()).where(unfinished)).scalar_one()
+            files = connection.execute(
+                sa.select(*columns, sa.literal(b"").label("content"))
+                .where(unfinished)
+                .order_by(_files.c.id)
+                .limit(most_files)
+            ).all()
+            ours = _jobs.c.file_id.in_([row.id for row in files])
+            jobs = connection.execute(
+                sa.select(_jobs).where(ours).order_by(is_moving, _jobs.c.id).limit(most_jobs)
+            ).all()
+            counts = connection.execute(
+                sa.select(_jobs.c.file_id, _jobs.c.state, sa.func.count())
+                .where(ours)
+                .group_by(_jobs.c.file_id, _jobs.c.state)
+            ).all()
+        jobs_of: dict[int, list[Job]] = {row.id: [] for row in files}
+        counts_of: dict[int, dict[str, int]] = {row.id: {} for row in files}
+        for row in sorted(jobs, key=lambda row: row.id):
+            jobs_of[row.file_id].append(_job(row))
+        for file_id, state, count in counts:
+            counts_of[file_id][state] = count
+        return Glance(tuple((_file(row), tuple(jobs_of[row.id]), counts_of[row.id]) for row in files), file_count)
 
     def latest_closed(self, most: int) -> list[tuple[JobFile, list[Job]]]:
         """The job files that were filed away last, latest first, with their jobs."""

@@ -14,6 +14,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ _RENAME_NOREPLACE: Final = 1
 _AT_FDCWD: Final = -100
 _NO_RENAMEAT2: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 _NO_LINK: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+_NUMBER: Final = re.compile(r" \((\d{1,9})\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,6 @@ class Spool:
         self._was_seen = was_seen
         self._is_prepared = False
         self._downloads = places.processing / ".downloads"
-        self._numbers: dict[str, int] = {}
 
     # --- the root ---------------------------------------------------------------------------------
 
@@ -242,8 +243,11 @@ class Spool:
             return False
         if not os.path.lexists(source):
             return self._is_what_was_read(target, fingerprint, digest)
-        if _is_one_file(source, target):
-            source.unlink()  # stopped between link and unlink
+        if _is_one_file(source, target):  # stopped between link and unlink
+            if not self._is_what_was_read(target, fingerprint, digest):
+                target.unlink()
+                raise DropChanged(f"{display(source.name)} was changed while it was claimed")
+            source.unlink()
             return True
         return fingerprint.is_same_but_moved(Fingerprint.of(target.lstat()))
 
@@ -253,7 +257,8 @@ class Spool:
         if fingerprint.is_same_but_moved(Fingerprint.of(found)):
             return True
         # Numbers of network file systems change when they are mounted again; the content does not.
-        return bool(digest) and found.st_size == fingerprint.size and _digest(target) == digest
+        may_be = bool(digest) and stat.S_ISREG(found.st_mode) and found.st_size == fingerprint.size
+        return may_be and _digest(target) == digest
 
     @staticmethod
     def _put_back(target: Path, source: Path) -> None:
@@ -289,8 +294,9 @@ class Spool:
                 number = self._free_number(wanted)
             while not self._file_as(filing, _numbered_path(wanted, number)):
                 number += 1
-            self._numbers[str(wanted)] = number
             target = _numbered_path(wanted, number)
+            if filing.is_retry:
+                _scratch(target, filing.marker).unlink(missing_ok=True)
             _sync_folder(target.parent)
             with contextlib.suppress(FileNotFoundError):
                 _sync_folder((self.places.processing / filing.processing_name).parent)
@@ -304,7 +310,7 @@ class Spool:
         is_ours = _marker_in(result) == filing.marker
         if not is_ours and any(os.path.lexists(path) for path in (target, result, error)):
             return False
-        scratch = target.with_name(f".{filing.marker}.part")
+        scratch = _scratch(target, filing.marker)
         if not is_ours:
             _write_durably(scratch, filing.result)
             if not _moved(scratch, result):
@@ -312,18 +318,21 @@ class Spool:
         if filing.explain is not None:
             _write_durably(scratch, filing.explain(target.relative_to(self.places.failed).as_posix()))
             scratch.replace(error)
-        if self._move_job_file(filing, target, scratch):
+        if self._move_job_file(filing, target, scratch, may_be_there=is_ours):
             return True
         for path in (error, result):
             path.unlink(missing_ok=True)
         return False
 
-    def _move_job_file(self, filing: Filing, target: Path, scratch: Path) -> bool:
+    def _move_job_file(self, filing: Filing, target: Path, scratch: Path, *, may_be_there: bool) -> bool:
         source = self.places.processing / filing.processing_name
         try:
             move(source, target)
         except FileExistsError:
-            return False
+            if not (may_be_there and _is_same_content(source, target)):
+                return False
+            _sync_folder(target.parent)  # stopped between copy and unlink
+            source.unlink()
         except FileNotFoundError:
             if target.exists():
                 return True
@@ -334,14 +343,16 @@ class Spool:
 
     @staticmethod
     def _filed_number(wanted: Path, marker: str) -> int | None:
-        """The number under which an earlier attempt left our result file."""
-        for number in _counting():
+        """The number under which an earlier attempt left our result file.
+
+        The folder is listed, for numbers may be missing in between: people move failed files back into inbox/.
+        """
+        names = [path.name for path in wanted.parent.iterdir() if path.name.endswith(RESULT)]
+        pairs = {(int(number), name) for name in names for number in ["1", *_NUMBER.findall(name)]}
+        for number, name in sorted(pairs, reverse=True):
             path = _numbered_path(wanted, number)
-            result = path.with_name(path.name + RESULT)
-            if _marker_in(result) == marker:
+            if path.name + RESULT == name and _marker_in(path.with_name(name)) == marker:
                 return number
-            if not os.path.lexists(result) and not os.path.lexists(path):
-                return None
         return None
 
     def _free_number(self, wanted: Path) -> int:
@@ -437,10 +448,12 @@ class Spool:
             video = Video(str(found["path"]), int(found["bytes"]), str(found["sha256"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        if part.exists():
-            return None
         target = self.places.root / video.path
         with contextlib.suppress(OSError):
+            if os.path.lexists(part):
+                if not _is_one_file(part, target):
+                    return None
+                part.unlink()  # stopped between link and unlink
             if target.stat().st_size == video.bytes and _digest(target) == video.sha256:
                 _sync_folder(target.parent)
                 return video
@@ -449,7 +462,7 @@ class Spool:
     def discard(self, job_id: int) -> None:
         """Remove what a download left behind, once the ledger knows the end of its job; nothing matters if it fails."""
         part = self._downloads / f"{self._ledger_id}-{job_id}.part"
-        for path in (part, part.with_suffix(".json"), part.with_suffix(".note")):
+        for path in (part, *(part.with_suffix(end) for end in (".json", ".json.tmp", ".note"))):
             with contextlib.suppress(OSError):
                 path.unlink()
 
@@ -579,8 +592,9 @@ def _copy_across(source: Path, target: Path) -> None:
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     scratch = target.with_name(f".{hashlib.sha256(os.fsencode(source)).hexdigest()[:16]}.part")
+    scratch.unlink(missing_ok=True)
     try:
-        with _open_plain(source) as old, scratch.open("wb") as new:
+        with _open_plain(source) as old, scratch.open("xb") as new:
             while block := old.read(1 << 20):
                 new.write(block)
             new.flush()
@@ -596,9 +610,10 @@ def _copy_across(source: Path, target: Path) -> None:
 @contextlib.contextmanager
 def _open_plain(path: Path) -> Iterator[Any]:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     with os.fdopen(descriptor, "rb") as opened:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
         yield opened
 
 
@@ -646,8 +661,12 @@ def _numbered_path(wanted: Path, number: int) -> Path:
     return wanted.with_name(numbered(wanted.name, number, max_bytes=255 - len(RESULT)))
 
 
+def _scratch(target: Path, marker: str) -> Path:
+    return target.with_name(f".{marker}.part")
+
+
 def _marker_in(result: Path) -> str | None:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         with _open_plain(result) as opened:
             found = json.loads(opened.read(64 << 20))
         if isinstance(found, dict):
@@ -660,8 +679,17 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+def _is_same_content(one: Path, other: Path) -> bool:
+    try:
+        return one.lstat().st_size == other.lstat().st_size and _digest(one) == _digest(other)
+    except FileNotFoundError:
+        return False
+
+
 def _write_durably(path: Path, content: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    # Never into a file that is there: stopped between link and unlink, it is another file's second name.
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o666), "wb") as opened:
         opened.write(content)
         opened.flush()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from daemon.core.errors import AccountTroubled, CloudDeferred, LinkExpired, SpoolError
 from daemon.core.job import Deferred, Downloaded, Progressed
 from daemon.core.report import DownloadEnded, Looked, Probed, Rendered, Troubled
-from daemon.core.video_name import safe_extension, safe_stem, url_name, video_stem
+from daemon.core.video_name import named_stem, safe_extension, safe_stem, url_name, video_stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,17 +142,20 @@ def _download(
 def video_name(job: Job, job_file: JobFile, *, url: str, template: str) -> str:
     """The wanted name of a job's video, safe on every system: the job's own name, else the template's."""
     last = url_name(url)
+    extension = safe_extension(last)
+    if job.request.name is not None:
+        return safe_stem(named_stem(job.request.name, extension)) + extension
     body = job.request.body
-    stem = job.request.name or video_stem(
+    stem = video_stem(
         template,
         file=job_file.name.rpartition("/")[2].rpartition(".")[0],
         n=job.position,
-        url=last.rpartition(".")[0] or last,
+        url=last,
         project=job.project_id or "",
         model=str(body["model"]),
         language=str(body["language"]),
     )
-    return safe_stem(stem) + safe_extension(last)
+    return safe_stem(stem) + extension
 
 
 def _deferred(error: CloudDeferred) -> Deferred:

@@ -36,17 +36,22 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-@pytest.fixture(scope="module")
-def studio() -> Iterator[Studio]:
-    """A client; its cloud is elsewhere."""
-    made = Studio(
+def _made(timeout_seconds: float, **options: Any) -> Studio:
+    return Studio(
         base_url="https://cloud.example",
         credential=KEY,
         redactor=Redactor([KEY]),
-        connect_timeout_seconds=0.5,
-        read_timeout_seconds=0.5,
+        connect_timeout_seconds=timeout_seconds,
+        read_timeout_seconds=timeout_seconds,
         max_video_bytes=MAX_BYTES,
+        **options,
     )
+
+
+@pytest.fixture(scope="module")
+def studio() -> Iterator[Studio]:
+    """A client; its cloud is elsewhere."""
+    made = _made(20)
     yield made
     made.close()
 
@@ -412,7 +417,7 @@ def test_a_store_that_cannot_be_reached_is_an_outage(studio: Studio, part: Path)
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\n", head("200 OK", {"Content-Length": "999"}) + FTYP])
-def test_a_stall_is_deferred(studio: Studio, part: Path, sent: bytes) -> None:
+def test_a_stall_is_deferred(part: Path, sent: bytes) -> None:
     """Silence longer than the read timeout, in the headers or in the body."""
 
     def script(peer: Peer) -> None:
@@ -421,7 +426,7 @@ def test_a_stall_is_deferred(studio: Studio, part: Path, sent: bytes) -> None:
         peer.hang()
 
     with WireServer(script) as server:
-        error = failing(studio, server, part)
+        error = failing(_made(0.3), server, part)
     assert isinstance(error, CloudDeferred)
     assert (error.is_outage, error.is_bounded) == (False, False)
 
@@ -429,15 +434,7 @@ def test_a_stall_is_deferred(studio: Studio, part: Path, sent: bytes) -> None:
 def test_a_trickle_is_deferred(part: Path) -> None:
     """A byte now and then would hold its worker for days; by the clock that came in, minutes pass at once."""
     now = iter(range(0, 10**9, 10))
-    made = Studio(
-        base_url="https://cloud.example",
-        credential=KEY,
-        redactor=Redactor([KEY]),
-        connect_timeout_seconds=100,
-        read_timeout_seconds=100,
-        max_video_bytes=MAX_BYTES,
-        clock=lambda: float(next(now)),
-    )
+    made = _made(100, clock=lambda: float(next(now)))
 
     def script(peer: Peer) -> None:
         peer.read_request()

@@ -29,6 +29,7 @@ KEY = "s3cret-key"
 BODY = {"text": "Hello"}
 YES = json.dumps({"success": True, "data": {"key": "p1", "progress": 12}}).encode()
 ENDLESS = 1 << 40
+IMPATIENT = {"connect_timeout_seconds": 0.3, "read_timeout_seconds": 0.3}
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ def studio_at() -> Iterator[Callable[..., Studio]]:
     made: list[Studio] = []
 
     def make(base_url: str, **options: Any) -> Studio:
-        timeouts = {"connect_timeout_seconds": 0.4, "read_timeout_seconds": 0.4} | options
+        timeouts = {"connect_timeout_seconds": 20, "read_timeout_seconds": 20} | options
         studio = Studio(
             base_url=base_url, credential=KEY, redactor=Redactor([KEY]), max_video_bytes=1 << 20, **timeouts
         )
@@ -113,7 +114,7 @@ def test_a_name_that_does_not_exist_sent_nothing(
 def test_a_tls_handshake_that_never_ends_sent_nothing(studio_at: Callable[..., Studio]) -> None:
     """The server accepts and says nothing to the ClientHello: the request itself never left."""
     with WireServer(lambda peer: peer.hang()) as server:
-        studio = studio_at(server.url.replace("http:", "https:"))
+        studio = studio_at(server.url.replace("http:", "https:"), **IMPATIENT)
         with pytest.raises(CloudDeferred) as caught:
             studio.export(BODY)
     assert caught.value.is_outage
@@ -163,7 +164,7 @@ def test_tls_that_is_refused_sent_nothing(studio_at: Callable[..., Studio]) -> N
 def test_sent_and_no_answer_is_in_doubt(studio_at: Callable[..., Studio], script: Callable[[Peer], None]) -> None:
     """Once a byte of the request has left, only an answer can tell; a look is only deferred."""
     with WireServer(script) as server:
-        studio = studio_at(server.url)
+        studio = studio_at(server.url, **IMPATIENT)
         with pytest.raises(CloudInDoubt):
             studio.export(BODY)
         assert server.connections == 1
@@ -190,7 +191,7 @@ def test_a_trickle_cannot_hold_a_call_for_ever(studio_at: Callable[..., Studio],
         peer.trickle(b" ")
 
     with WireServer(script) as server:
-        studio = studio_at(server.url)
+        studio = studio_at(server.url, **IMPATIENT)
         with pytest.raises(CloudInDoubt):
             studio.export(BODY)
         with pytest.raises(CloudDeferred):
@@ -249,7 +250,7 @@ def test_many_threads_may_use_one_studio(studio_at: Callable[..., Studio]) -> No
         wrong.extend(percent for percent in seen if percent != number)
 
     with WireServer(script) as server:
-        studio = studio_at(server.url, connect_timeout_seconds=10, read_timeout_seconds=10)
+        studio = studio_at(server.url)
         threads = [threading.Thread(target=work, args=(studio, number)) for number in range(8)]
         for thread in threads:
             thread.start()
@@ -375,7 +376,7 @@ def test_the_environments_ca_bundle_is_trusted(
     """A studio's own certificate authority works as it does for curl and requests."""
     monkeypatch.setenv(name, str(certificate))
     with WireServer(_serves, tls) as server:
-        studio = studio_at(server.url, connect_timeout_seconds=10, read_timeout_seconds=10)
+        studio = studio_at(server.url)
         assert studio.export(BODY) == "p1"
         assert studio.look("p1").percent == 12
         assert studio.look("p1").percent == 12
@@ -387,7 +388,7 @@ def test_a_certificate_that_nobody_vouches_for_gets_nothing(
 ) -> None:
     """Neither credential nor request is sent: deferred, and the text says why."""
     with WireServer(_serves, tls) as server:
-        studio = studio_at(server.url, connect_timeout_seconds=10, read_timeout_seconds=10)
+        studio = studio_at(server.url)
         with pytest.raises(CloudDeferred, match="certificate") as caught:
             studio.export(BODY)
         assert server.requests == []
@@ -401,7 +402,7 @@ def test_a_tls_connection_lost_after_the_request_is_in_doubt(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with WireServer(_answers_then_closes(b""), tls) as server:
         with pytest.raises(CloudInDoubt):
-            studio_at(server.url, connect_timeout_seconds=10, read_timeout_seconds=10).export(BODY)
+            studio_at(server.url).export(BODY)
         assert len(server.requests) == 1
 
 

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 import weakref
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -80,6 +81,7 @@ class Studio:
         self._redactor = redactor
         self._timeout = (connect_timeout_seconds, read_timeout_seconds)
         self._clock = clock
+        self._wall_clock = wall_clock
         self._context = ready_context()
         self._proxies = Proxies()
         self._judge = Judge(
@@ -160,6 +162,22 @@ class Studio:
             AccountTroubled: the credential was refused.
         """
         self._judge.probe(self._get(project_id or self._dialect.probe_project_id))
+
+    def clock_lead_seconds(self) -> float | None:
+        """By how much our clock is ahead of the cloud's, by the ``Date`` of its answer to a free GET (RFC 9110, 6.6.1).
+
+        Dates are whole seconds, so it is good to about one; None where the answer has none.
+
+        Raises:
+            CloudDeferred: no answer came.
+        """
+        asked_at = self._wall_clock()
+        answer = self._get(self._dialect.probe_project_id)
+        middle = (asked_at + self._wall_clock()) / 2
+        try:
+            return middle - parsedate_to_datetime(answer.headers.get("Date") or "").timestamp()
+        except (TypeError, ValueError, OverflowError):
+            return None
 
     def download(self, url: str, part: Path, *, should_stop: Callable[[], bool]) -> Part:
         """Download a finished video, or go on with a download that was cut; see `Downloader.download`."""

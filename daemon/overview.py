@@ -1,0 +1,419 @@
+"""What is going on: one frozen `Overview`, gathered from the ledger and from inbox/. Nothing is written or held.
+
+A daemon may run meanwhile, start, or stop. `document` is the same as JSON, with keys that stay (DESIGN 3,
+``status --json``).
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from daemon import app
+from daemon.core.display import display
+from daemon.core.errors import LedgerUnavailable
+from daemon.core.job import Paid, State
+from daemon.edges.inbox_watch.listing import list_inbox
+from daemon.edges.ledger import LEDGER_FILE, is_daemon_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from daemon.config import Config, Paths
+    from daemon.core.job import Job
+    from daemon.core.job_file import JobFile
+    from daemon.edges.ledger import Ledger
+
+MOST_FILES: Final = 500
+MOST_JOBS: Final = 2000
+MOST_WAITING: Final = 20
+MOST_FILED: Final = 10
+EXCERPT_CHARACTERS: Final = 80
+LISTING_SECONDS: Final = 2.0
+"""Longer than this nobody wants to wait for the names in inbox/; how many there are is then "at least"."""
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonView:
+    """The daemon that has, or last had, this state.
+
+    Attributes:
+        is_running: one holds the state now.
+        pid: of the last one that started; None where nobody has noted it.
+        started_at: wall-clock seconds.
+        version: of chromadrop.
+    """
+
+    is_running: bool
+    pid: int | None = None
+    started_at: float | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One video that is being made.
+
+    Attributes:
+        n: 1-based place in the job file.
+        state: of the job.
+        percent: 0 to 100, as last heard.
+        project_id: the cloud's name for it.
+        text: how it begins; on one line.
+        since: wall-clock seconds since when it is in that state, as far as the ledger knows.
+        reason: why it was deferred or failed last; empty where it was not.
+        paid: whether it was paid.
+        video: path relative to the root, once done.
+    """
+
+    n: int
+    state: State
+    percent: float
+    project_id: str | None
+    text: str
+    since: float | None
+    reason: str
+    paid: Paid
+    video: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """A job file that was claimed and is not filed away yet.
+
+    Attributes:
+        name: path relative to inbox/, fit to be shown.
+        claimed_at: wall-clock seconds.
+        outcome: once settled: it is only waiting to be moved.
+        problems: how many things are wrong with it; nothing of it is exported then.
+        counts: how many jobs are in each state.
+        jobs: those jobs that are shown; the counts tell whether there are more.
+    """
+
+    name: str
+    claimed_at: float
+    outcome: str | None
+    problems: int
+    counts: dict[str, int]
+    jobs: tuple[JobView, ...]
+
+    @property
+    def job_count(self) -> int:
+        """All of its jobs."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class FiledView:
+    """A job file that was filed away.
+
+    Attributes:
+        name: path relative to inbox/, as it was dropped.
+        filed_as: path relative to the root.
+        outcome: done or failed.
+        settled_at: wall-clock seconds.
+        videos: made.
+        failures: videos that could not be made.
+        in_doubt: of these, how many may have been paid.
+        problems: how many things were wrong with the file itself.
+    """
+
+    name: str
+    filed_as: str
+    outcome: str
+    settled_at: float | None
+    videos: int
+    failures: int
+    in_doubt: int
+    problems: int
+
+
+@dataclass(frozen=True, slots=True)
+class InboxView:
+    """What waits in inbox/.
+
+    Attributes:
+        names: the first of them, fit to be shown.
+        count: of all.
+        is_whole: the count is exact; else it is at least that.
+        is_paused: there is a file PAUSE.
+        trouble: why inbox/ could not be read; empty where it could.
+    """
+
+    names: tuple[str, ...] = ()
+    count: int = 0
+    is_whole: bool = True
+    is_paused: bool = False
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that keeps everything waiting.
+
+    Attributes:
+        reason: plain words.
+        since: wall-clock seconds, where it is known.
+    """
+
+    reason: str
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What is going on.
+
+    Attributes:
+        at: wall-clock seconds when it was gathered.
+        root: the folder of the folders.
+        state_folder: where the ledger lies.
+        has_ledger: something has run here before.
+        daemon: the one that has the state.
+        account: trouble with credential or credit, as the daemon noted it last.
+        cloud: why the cloud was called away last.
+        root_trouble: why the root was called away last.
+        counts: jobs of unfinished files by state; every state is there.
+        file_count: unfinished files altogether.
+        files: the oldest of them.
+        inbox: what waits.
+        filed: filed away last, latest first.
+    """
+
+    at: float
+    root: str
+    state_folder: str
+    has_ledger: bool
+    daemon: DaemonView
+    account: Trouble | None
+    cloud: Trouble | None
+    root_trouble: Trouble | None
+    counts: dict[str, int]
+    file_count: int
+    files: tuple[FileView, ...]
+    inbox: InboxView
+    filed: tuple[FiledView, ...]
+
+
+def open_for_reading(config: Config, state: Path) -> Ledger | None:
+    """The ledger beside a daemon that may be running; None where there is none yet.
+
+    Raises:
+        LedgerRefused: it was written by another release.
+        LedgerUnavailable: it cannot be read.
+    """
+    path = config.ledger.path or state / LEDGER_FILE
+    try:
+        # A daemon that is just making it must not be disturbed: until its first write the file is empty.
+        if path.stat().st_size == 0:
+            return None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise LedgerUnavailable(f"cannot open the ledger {path}: {error.strerror}") from error
+    try:
+        return app.open_ledger(config, state, is_exclusive=False)
+    except LedgerUnavailable as error:
+        if "no such table" in str(error):
+            return None
+        raise LedgerUnavailable(f"{error} (ledger {path}); is this the user that the daemon runs as?") from error
+
+
+def gather(config: Config, paths: Paths, state: Path, now: float) -> Overview:
+    """Everything, now.
+
+    Args:
+        config: for where the ledger lies.
+        paths: the folders.
+        state: the state folder (`app.find_state`).
+        now: wall-clock seconds.
+
+    Raises:
+        LedgerRefused: the ledger was written by another release.
+        LedgerUnavailable: the ledger cannot be read.
+    """
+    is_running = is_daemon_alive(state)
+    inbox = _inbox(paths.inbox)
+    ledger = open_for_reading(config, state)
+    if ledger is None:
+        nobody = DaemonView(is_running)
+        counts = {found.value: 0 for found in State}
+        return Overview(
+            now, display(str(paths.root)), display(str(state)), False,
+            nobody, None, None, None, counts, 0, (), inbox, (),
+        )  # fmt: skip
+    with closing(ledger):
+        glance = ledger.glance(MOST_FILES, MOST_JOBS)
+        return Overview(
+            at=now,
+            root=display(str(paths.root)),
+            state_folder=display(str(state)),
+            has_ledger=True,
+            daemon=_daemon(ledger.read_note("daemon"), is_running=is_running),
+            account=_trouble(ledger.read_note("account")),
+            cloud=_trouble(ledger.read_note("cloud")),
+            root_trouble=_trouble(ledger.read_note("root")),
+            counts=ledger.counts(),
+            file_count=glance.file_count,
+            files=tuple(_file(job_file, jobs, counts) for job_file, jobs, counts in glance.files),
+            inbox=inbox,
+            filed=tuple(_filed(job_file, jobs) for job_file, jobs in ledger.latest_closed(MOST_FILED)),
+        )
+
+
+def _inbox(inbox: Path) -> InboxView:
+    end = time.monotonic() + LISTING_SECONDS
+    try:
+        listing = list_inbox(str(inbox), lambda: time.monotonic() > end)
+    except FileNotFoundError:
+        return InboxView(trouble="it is not there yet")
+    except OSError as error:
+        return InboxView(trouble=f"it cannot be read: {error.strerror or error}")
+    names = tuple(display(name) for name in itertools.islice(sorted(listing.drops), MOST_WAITING))
+    is_whole = listing.is_whole and not listing.unread
+    return InboxView(names, len(listing.drops), is_whole, listing.is_paused)
+
+
+def _daemon(note: Any, *, is_running: bool) -> DaemonView:
+    if not isinstance(note, dict):
+        return DaemonView(is_running)
+    return DaemonView(is_running, note.get("pid"), note.get("started_at"), note.get("version"))
+
+
+def _trouble(note: Any) -> Trouble | None:
+    if isinstance(note, dict):
+        return Trouble(display(str(note.get("reason", ""))), note.get("since"))
+    return Trouble(display(str(note))) if note else None
+
+
+def _file(job_file: JobFile, jobs: Iterable[Job], counts: dict[str, int]) -> FileView:
+    return FileView(
+        name=display(job_file.name),
+        claimed_at=job_file.claimed_at,
+        outcome=job_file.outcome,
+        problems=len(job_file.problems),
+        counts=counts,
+        jobs=tuple(_job(job, job_file.claimed_at) for job in jobs),
+    )
+
+
+def _job(job: Job, claimed_at: float) -> JobView:
+    unsettled_since = job.exported_at if job.state is State.RENDERING else claimed_at
+    return JobView(
+        n=job.position,
+        state=job.state,
+        percent=job.progress,
+        project_id=None if job.project_id is None else display(job.project_id),
+        text=_excerpt(str(job.request.body.get("text", ""))),
+        since=job.settled_at if job.state.is_settled else unsettled_since,
+        reason=display(job.reason),
+        paid=job.paid,
+        video=None if job.video is None else display(job.video.path),
+    )
+
+
+def _excerpt(text: str) -> str:
+    line = display(" ".join(text[: 4 * EXCERPT_CHARACTERS].split()))
+    return line if len(line) <= EXCERPT_CHARACTERS else f"{line[: EXCERPT_CHARACTERS - 1]}…"
+
+
+def _filed(job_file: JobFile, jobs: Iterable[Job]) -> FiledView:
+    found = list(jobs)
+    failed = [job for job in found if job.state is State.FAILED]
+    return FiledView(
+        name=display(job_file.name),
+        filed_as=display(job_file.filed_as or ""),
+        outcome=job_file.outcome or "",
+        settled_at=job_file.settled_at,
+        videos=sum(job.state is State.DONE for job in found),
+        failures=len(failed),
+        in_doubt=sum(job.paid is Paid.UNKNOWN for job in failed),
+        problems=len(job_file.problems),
+    )
+
+
+# --- for programs ---------------------------------------------------------------------------------
+
+
+def document(overview: Overview) -> dict[str, Any]:
+    """The overview as plain JSON values; times are UTC (RFC 3339), null where they are not known."""
+    return {
+        "at": _time(overview.at),
+        "root": overview.root,
+        "state_folder": overview.state_folder,
+        "has_ledger": overview.has_ledger,
+        "daemon": {
+            "running": overview.daemon.is_running,
+            "pid": overview.daemon.pid,
+            "started_at": _time(overview.daemon.started_at),
+            "version": overview.daemon.version,
+        },
+        "troubles": {
+            "account": _trouble_document(overview.account),
+            "cloud": _trouble_document(overview.cloud),
+            "root": _trouble_document(overview.root_trouble),
+        },
+        "paused": overview.inbox.is_paused,
+        "inbox": {
+            "count": overview.inbox.count,
+            "exact": overview.inbox.is_whole,
+            "names": list(overview.inbox.names),
+            "error": overview.inbox.trouble or None,
+        },
+        "counts": overview.counts,
+        "file_count": overview.file_count,
+        "files": [_file_document(file) for file in overview.files],
+        "filed": [_filed_document(filed) for filed in overview.filed],
+    }
+
+
+def _trouble_document(trouble: Trouble | None) -> dict[str, Any] | None:
+    return None if trouble is None else {"reason": trouble.reason, "since": _time(trouble.since)}
+
+
+def _file_document(file: FileView) -> dict[str, Any]:
+    return {
+        "file": file.name,
+        "claimed_at": _time(file.claimed_at),
+        "outcome": file.outcome,
+        "problems": file.problems,
+        "counts": file.counts,
+        "jobs": [
+            {
+                "n": job.n,
+                "state": job.state,
+                "percent": job.percent,
+                "project_id": job.project_id,
+                "text": job.text,
+                "since": _time(job.since),
+                "reason": job.reason or None,
+                "paid": job.paid,
+                "video": job.video,
+            }
+            for job in file.jobs
+        ],
+    }
+
+
+def _filed_document(filed: FiledView) -> dict[str, Any]:
+    return {
+        "file": filed.name,
+        "filed_as": filed.filed_as,
+        "outcome": filed.outcome,
+        "settled_at": _time(filed.settled_at),
+        "videos": filed.videos,
+        "failures": filed.failures,
+        "in_doubt": filed.in_doubt,
+        "problems": filed.problems,
+    }
+
+
+def _time(wall: float | None) -> str | None:
+    if wall is None:
+        return None
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
