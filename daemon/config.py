@@ -33,6 +33,7 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     ValidationError,
+    create_model,
 )
 from pydantic_core import PydanticCustomError
 
@@ -636,18 +637,34 @@ def _read_leaf(node: yaml_text.Node, path: KeyPath, where: str, read: _Read) -> 
 
 def _read_environment(environ: Mapping[str, str], read: _Read) -> None:
     """Lay the environment over the file. No value of a variable is ever shown but that of a known key."""
-    for name, text in sorted(environ.items()):
-        if not name.startswith(_PREFIX) or not text:
-            continue
-        path = VARIABLES.get(name)
-        if path is not None:
-            is_null = yaml_text.Scalar(text, is_plain=True, line=0, column=0).is_null
-            read.values[path] = _Value(None if is_null else text, _Place(name))
-            continue
-        bare = did_you_mean(name.removeprefix(_PREFIX), [known.removeprefix(_PREFIX) for known in VARIABLES])
-        hint = bare.replace("'", f"'{_PREFIX}", 1)  # with the prefix, everything would be near
-        problem = Problem(f"unknown variable.{hint or ' Unset it.'}", where=display(name))
-        read.problems.append(problem)
+    ours = {name: text for name, text in sorted(environ.items()) if name.startswith(_PREFIX) and text}
+    read.problems.extend(_unknown_variable(name) for name in ours if name not in VARIABLES)
+    known = {name: text for name, text in ours.items() if name in VARIABLES}
+    tree = _environment_tree(known)
+    for name in known:
+        path = VARIABLES[name]
+        text = tree[path[0]] if len(path) == 1 else tree[path[0]][path[1]]
+        is_null = yaml_text.Scalar(text, is_plain=True, line=0, column=0).is_null
+        read.values[path] = _Value(None if is_null else text, _Place(name))
+
+
+def _unknown_variable(name: str) -> Problem:
+    bare = did_you_mean(name.removeprefix(_PREFIX), [known.removeprefix(_PREFIX) for known in VARIABLES])
+    hint = bare.replace("'", f"'{_PREFIX}", 1)  # with the prefix, everything would be near
+    return Problem(f"unknown variable.{hint or ' Unset it.'}", where=display(name))
+
+
+def _environment_tree(variables: Mapping[str, str]) -> dict[str, Any]:
+    """The variables as pydantic-settings nests them; left alone, it would read the process's own environment."""
+    if not variables:
+        return {}
+    from pydantic_settings import BaseSettings, EnvSettingsSource  # noqa: PLC0415 - slow; only who needs it waits
+
+    fields: dict[str, Any] = {name: (key.annotation, key.default) for name, key in Config.model_fields.items()}
+    model = create_model("Variables", __base__=BaseSettings, **fields)
+    source = EnvSettingsSource(model, env_prefix=_PREFIX, env_nested_delimiter="__")
+    source.env_vars = {name.lower(): text for name, text in variables.items()}
+    return source()
 
 
 # --- validating ---------------------------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class Pool:
         self._post = post
         self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._lock = threading.Lock()
+        self._has_ended = threading.Condition(self._lock)
+        self._living = 0
         self._threads: list[threading.Thread] = []
         self._idle = 0
 
@@ -42,22 +46,39 @@ class Pool:
                 name = f"{self._name}-{len(self._threads) + 1}"
                 thread = threading.Thread(target=self._work, name=name, daemon=True)
                 self._threads.append(thread)
+                self._living += 1
                 thread.start()
-        self._calls.put(call)
+            self._calls.put(call)
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
-            self._post(call())
+            try:
+                self._post(call())
+            except Exception:  # noqa: BLE001 - the top of a worker: one bad call must not end the pool
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
             with self._lock:
                 if self._calls.empty():
                     self._idle += 1
+        with self._has_ended:
+            self._living -= 1
+            self._has_ended.notify_all()
 
     def close(self, seconds: float) -> None:
-        """Let the workers end after what they are doing; waits for each so long at most."""
+        """Forget what has not begun, and let the workers end after what they are doing.
+
+        Args:
+            seconds: to wait for all of them together, at most.
+        """
+        with suppress(Empty):
+            while True:
+                self._calls.get_nowait()
         for _ in self._threads:
             self._calls.put(None)
-        for thread in self._threads:
-            thread.join(seconds)
+        with self._has_ended:
+            have_all_ended = self._has_ended.wait_for(lambda: self._living == 0, seconds)
+        if have_all_ended:
+            for thread in self._threads:
+                thread.join()
 
 
 class Crew:
@@ -97,6 +118,6 @@ class Crew:
         self._downloaders.most = downloads
 
     def close(self, seconds: float) -> None:
-        """Let all workers end; waits for each so long at most."""
+        """Let all workers end; waits for each pool so long at most."""
         for pool in (self._exporters, self._lookers, self._downloaders, self._filers):
             pool.close(seconds)

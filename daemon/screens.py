@@ -5,7 +5,6 @@ Whatever people or the cloud wrote stands in `rich.text.Text`, never in markup, 
 
 from __future__ import annotations
 
-import itertools
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -112,14 +111,15 @@ def _work(overview: Overview, width: int, room: int | None) -> Iterator[Renderab
     yield Text(f"{_many(overview.file_count, 'job file')} in work: {_counted(overview.counts)}", style="bold")
     rows = [*_rows(overview)]
     shown = rows if room is None else rows[:room]
-    for is_job, group in itertools.groupby(shown, key=lambda row: not isinstance(row, Text)):
-        yield from [_job_table(group, overview.at, width)] if is_job else group
+    for head, jobs in _by_file(shown):
+        yield head
+        yield _job_table(jobs, overview.at, width)
     hidden = sum(not isinstance(row, Text) for row in rows[len(shown) :]) + _unread(overview)
     if hidden:
         yield Text(f"  … and {_many(hidden, 'more video')}", style="dim")
 
 
-def _job_table(jobs: Iterable[JobView | Text], now: float, width: int) -> Table:
+def _job_table(jobs: Iterable[JobView], now: float, width: int) -> Table:
     # The widths are fixed, so that the tables of all files look like one.
     table = Table.grid(padding=(0, 1), expand=True)
     is_wide = width >= _WIDE
@@ -129,9 +129,18 @@ def _job_table(jobs: Iterable[JobView | Text], now: float, width: int) -> Table:
     if is_wide:
         table.add_column(no_wrap=True, width=24, overflow="ellipsis", style="dim")
     for job in jobs:
-        if not isinstance(job, Text):
-            table.add_row(*_cells(job, now, is_wide=is_wide))
+        table.add_row(*_cells(job, now, is_wide=is_wide))
     return table
+
+
+def _by_file(rows: Iterable[JobView | Text]) -> Iterator[tuple[Text, list[JobView]]]:
+    found: list[tuple[Text, list[JobView]]] = []
+    for row in rows:
+        if isinstance(row, Text):
+            found.append((row, []))
+        else:
+            found[-1][1].append(row)
+    yield from found
 
 
 def _unread(overview: Overview) -> int:

@@ -53,6 +53,7 @@ class Settling:
     Attributes:
         fingerprint: as last seen.
         quiet_since: monotonic seconds since when it has been the same.
+        was_free: nothing, or an empty file, had the name before; not known after a `restart`.
         is_renamed: it was renamed onto a name that was free.
         trial: what was wrong when it was read.
         not_before: monotonic seconds before which it is not offered again, after it was offered in vain.
@@ -60,6 +61,7 @@ class Settling:
 
     fingerprint: Fingerprint
     quiet_since: float
+    was_free: bool = False
     is_renamed: bool = False
     trial: Trial | None = None
     not_before: float = float("-inf")
@@ -83,10 +85,12 @@ def observe(previous: Settling | None, fingerprint: Fingerprint, now: float, *, 
         now: monotonic seconds, taken after the look was answered.
         was_renamed: the look was prompted by a rename onto this name.
     """
-    if previous is not None and previous.fingerprint == fingerprint:
-        return previous
-    was_free = previous is None or previous.fingerprint.size == 0
-    return Settling(fingerprint, now, is_renamed=was_renamed and was_free)
+    if previous is None or previous.fingerprint != fingerprint:
+        was_free = previous is None or previous.fingerprint.size == 0
+        return Settling(fingerprint, now, was_free=was_free, is_renamed=was_renamed and was_free)
+    if was_renamed and previous.was_free and not previous.is_renamed:  # a scan came before the event
+        return replace(previous, is_renamed=True)
+    return previous
 
 
 def restart(settling: Settling, now: float, *, delay_seconds: float = 0.0) -> Settling:

@@ -211,7 +211,8 @@ class Earlier:
 
     Attributes:
         jobs: settled jobs that nothing continues yet, latest batch first, in their files' order.
-        files: failed job files of that name (number, path relative to the root), latest first.
+        files: failed job files of that name (number, path relative to the root), the one that lay in failed/ under
+            that very name first, then the latest.
     """
 
     jobs: tuple[Job, ...] = ()
@@ -233,23 +234,28 @@ class Ledger:
     """
 
     def __init__(self, folder: Path, *, path: Path | None = None, is_exclusive: bool = True) -> None:
-        self._lock: int | None = None
+        self._locks: list[int] = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if is_exclusive:
-                self._lock = _take_lock(folder / LOCK_FILE)
+                self._take_locks(folder, path)
             self._engine = _engine(path or folder / LEDGER_FILE, "BEGIN IMMEDIATE" if is_exclusive else "BEGIN")
-        except OSError as error:
-            raise LedgerUnavailable(f"cannot open the ledger in {folder}: {error.strerror}") from error
-        try:
             with self._transaction() as connection:
                 if is_exclusive:
                     _metadata.create_all(connection)
                 self.id = self._identify(connection)
+        except OSError as error:
+            self.close()
+            raise LedgerUnavailable(f"cannot open the ledger in {folder}: {error.strerror}") from error
         except BaseException:
             self.close()
             raise
         self.owner = self.id
+
+    def _take_locks(self, folder: Path, path: Path | None) -> None:
+        self._locks.append(_take_lock(folder / LOCK_FILE))
+        if path is not None:  # two state folders may name one database
+            self._locks.append(_take_lock(path.with_name(f"{path.name}.lock")))
 
     @staticmethod
     def _identify(connection: sa.Connection) -> str:
@@ -268,12 +274,11 @@ class Ledger:
         return str(stored["ledger_id"])
 
     def close(self) -> None:
-        """Let go of the database and of the lock."""
+        """Let go of the database and of the locks."""
         if hasattr(self, "_engine"):
             self._engine.dispose()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        while self._locks:
+            os.close(self._locks.pop())
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
@@ -452,7 +457,9 @@ class Ledger:
         failed = sa.and_(same, _files.c.state == FileState.CLOSED, _files.c.outcome == Outcome.FAILED)
         with self._transaction() as connection:
             files = connection.execute(
-                sa.select(_files.c.id, _files.c.filed_as).where(failed).order_by(_files.c.id.desc())
+                sa.select(_files.c.id, _files.c.filed_as)
+                .where(failed)
+                .order_by((_files.c.filed_as == failed_as).desc(), _files.c.id.desc())
             ).all()
             if not files:
                 return Earlier()
@@ -488,7 +495,7 @@ class Ledger:
         is_moving = sa.case((_jobs.c.state.in_((State.RENDERING, State.EXPORTING)), 0), else_=1)
         with self._transaction() as connection:
             file_count = connection.execute(sa.select(sa.func.count()).where(unfinished)).scalar_one()
-            files = connection.execute(
+            files: Sequence[Any] = connection.execute(
                 sa.select(*columns, sa.literal(b"").label("content"))
                 .where(unfinished)
                 .order_by(_files.c.id)
@@ -533,7 +540,7 @@ class Ledger:
 def is_daemon_alive(folder: Path) -> bool:
     """Whether a daemon holds the state in this folder."""
     try:
-        lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(folder / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:

@@ -34,8 +34,8 @@ def plan(drop: Drop, processing_name: str, earlier: Earlier, now: float) -> tupl
     jobs = [_planned(request, position, left, now) for position, request in enumerate(requests, start=1)]
     continued = {job.continues for job in jobs}
     batches = {job.batch_id for job in earlier.jobs if job.id in continued}
-    # The latest of that name is spoken for even where it had no job at all (a file that was not valid).
-    latest = {earlier.files[0][0]} if earlier.files else set()
+    # The nearest of that name is spoken for even where it had no job at all (a file that was not valid).
+    nearest = {earlier.files[0][0]} if earlier.files else set()
     job_file = JobFile(
         id=0,
         name=drop.name,
@@ -46,7 +46,7 @@ def plan(drop: Drop, processing_name: str, earlier: Earlier, now: float) -> tupl
         content=drop.content,
         problems=drop.problems,
         claimed_at=now,
-        clears=tuple(pair for pair in earlier.files if pair[0] in batches | latest),
+        clears=tuple(pair for pair in earlier.files if pair[0] in batches | nearest),
     )
     return job_file, jobs
 
@@ -72,4 +72,7 @@ def take(spool: Spool, job_file: JobFile) -> ClaimEnded:
         return ClaimEnded(job_file.id, is_claimed=False, reason=str(error))
     except (SpoolError, LedgerRefused) as error:
         return ClaimEnded(job_file.id, is_claimed=False, reason=str(error), is_deferred=True)
+    except Exception as error:  # noqa: BLE001 - the top of a worker: a claim must end in an outcome
+        reason = f"an error in chromadrop itself while claiming: {type(error).__name__}"
+        return ClaimEnded(job_file.id, is_claimed=False, reason=reason, is_deferred=True)
     return ClaimEnded(job_file.id, is_claimed=True)

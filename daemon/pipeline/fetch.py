@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from daemon.core.errors import AccountTroubled, CloudDeferred, LinkExpired, SpoolError
+from daemon.core.errors import AccountTroubled, CloudDeferred, LedgerRefused, LinkExpired, SpoolError
 from daemon.core.job import Deferred, Downloaded, Progressed
 from daemon.core.report import DownloadEnded, Looked, Probed, Rendered, Troubled
 from daemon.core.video_name import named_stem, safe_extension, safe_stem, url_name, video_stem
@@ -114,8 +114,8 @@ def download(
         return DownloadEnded(job.id, _deferred(error))
     except LinkExpired as error:
         return DownloadEnded(job.id, Deferred(error.reason, is_bounded=True))
-    except SpoolError as error:
-        return DownloadEnded(job.id, Deferred(str(error), is_outage=True))
+    except (SpoolError, LedgerRefused) as error:
+        return DownloadEnded(job.id, Deferred(str(error)))
     except Exception as error:  # noqa: BLE001 - the top of a worker: a download must end in an outcome
         reason = f"an error in chromadrop itself while downloading: {type(error).__name__}"
         return DownloadEnded(job.id, Deferred(reason, is_bounded=True))

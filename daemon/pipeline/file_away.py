@@ -44,7 +44,8 @@ def file_away(spool: Spool, job_file: JobFile, jobs: Sequence[Job], *, ledger_id
     is_done = job_file.outcome is Outcome.DONE
 
     def explain(filed_name: str) -> bytes:
-        return explanation(job_file, jobs, display(filed_name)).encode()
+        # The cloud's words may hold lone surrogates, which JSON can say and UTF-8 cannot.
+        return explanation(job_file, jobs, display(filed_name)).encode("utf-8", "backslashreplace")
 
     filing = Filing(
         name=job_file.name,

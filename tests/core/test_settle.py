@@ -57,6 +57,16 @@ def test_a_rename_onto_a_free_name_is_ready_at_once() -> None:
         assert judge(observe(before, FILE, 100, was_renamed=True), RULES, 100) is Verdict.READ
 
 
+def test_a_rename_that_a_scan_saw_before_its_event_is_ready_at_once() -> None:
+    """Unless somebody was seen to write since, or another file had the name."""
+    seen = observe(None, FILE, 100)
+    assert judge(observe(seen, FILE, 100.1, was_renamed=True), RULES, 100.1) is Verdict.READ
+    held = restart(seen, 100)
+    assert judge(observe(held, FILE, 100.1, was_renamed=True), RULES, 100.1) is Verdict.WAIT
+    replaced = observe(observe(None, replace(FILE, inode=9), 99), FILE, 100)
+    assert judge(observe(replaced, FILE, 100.1, was_renamed=True), RULES, 100.1) is Verdict.WAIT
+
+
 def test_a_rename_onto_a_file_that_settles_starts_its_clock_again() -> None:
     """An editor that saves by renaming may save once more."""
     before = observe(None, replace(FILE, inode=9), 99)

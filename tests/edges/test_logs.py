@@ -487,14 +487,14 @@ class TestLibraries:
     def test_the_standard_librarys_logging_from_warning(self) -> None:
         """Under ``library.message``, with the logger's name, redacted."""
         stream = configured(level="debug")
-        log = logging.getLogger("urllib3.connectionpool")
+        log = logging.getLogger("watchdog.observers")
         log.info("hello")
         log.warning("Retrying %s: /a?sig=%s", SECRET, "signature")
         (line,) = lines(stream)
         assert (line["level"], line["event"], line["logger"]) == (
             "warning",
             "library.message",
-            "urllib3.connectionpool",
+            "watchdog.observers",
         )
         assert line["text"].startswith("Retrying ***")
         assert "signature" not in stream.getvalue()

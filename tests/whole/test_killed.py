@@ -68,12 +68,7 @@ def check(world: World, place: str) -> None:
     assert all(count == 1 for count in paid.values()), f"{place}: paid twice: {paid}"
     assert world.files("processing") == [], place
     assert world.files("inbox") == [], place
-    where = [
-        name
-        for folder in ("done", "failed")
-        for name in world.files(folder)
-        if name.endswith(".yaml") or name.endswith(".yml")
-    ]
+    where = [name for folder in ("done", "failed") for name in world.files(folder) if name.endswith(".yaml")]
     assert len(where) == len(set(where)), f"{place}: {where}"
     for name in world.files("done"):
         if name.endswith(".result.json"):

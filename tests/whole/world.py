@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from daemon.core.batch import parse_batch
 from daemon.core.drop import Drop, Fingerprint
 from daemon.core.errors import BatchInvalid, CloudDeferred
 from daemon.core.messages import DropReady, ScanEnded
+from daemon.core.problem import Problem
 from daemon.core.report import Stop
 from daemon.core.schedule import Instant
 from daemon.dispatcher import Dispatcher, Limits
@@ -257,7 +257,7 @@ class World:
         """The scanner's word for a file that lies in inbox/."""
         path = self.root / "inbox" / name
         content = path.read_bytes()
-        batch, problems = None, ()
+        batch, problems = None, tuple[Problem, ...]()
         try:
             batch = parse_batch(content)
         except BatchInvalid as error:
@@ -274,7 +274,7 @@ class World:
 
     def drop_again(self, name: str, *, filed_as: str | None = None) -> None:
         """Move a failed file back into inbox/."""
-        os.rename(self.root / "failed" / (filed_as or name), self.root / "inbox" / name)
+        (self.root / "failed" / (filed_as or name)).rename(self.root / "inbox" / name)
         self.say_ready(name)
 
     def stop(self) -> None:

@@ -1,0 +1,362 @@
+"""``chromadrop check``: is everything there that ``run`` needs? Every problem at once, and nothing is left behind.
+
+Folders are not made, only tried: with a real file, written and moved, in the folder itself or in the nearest parent
+that exists (two bind mounts of one file system look alike and still refuse a rename).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from daemon import app
+from daemon.config import DEFAULT_FILES, Config, find_credential, load
+from daemon.core.display import display
+from daemon.core.errors import (
+    AccountTroubled,
+    CloudDeferred,
+    ConfigInvalid,
+    LedgerRefused,
+    LedgerUnavailable,
+    RootUnavailable,
+)
+from daemon.edges.ledger import is_daemon_alive
+from daemon.edges.spool import MARKER
+from daemon.overview import open_for_reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from daemon.config import Credential, Paths
+
+FINE: Final = 0
+PROBLEM: Final = 1
+UNREACHABLE: Final = 69
+CREDENTIAL_REFUSED: Final = 77
+INVALID: Final = 78
+PRECEDENCE: Final = (INVALID, CREDENTIAL_REFUSED, UNREACHABLE, PROBLEM)
+
+MOST_SKEW_SECONDS: Final = 60.0
+_PREFIX: Final = ".chromadrop-check-"  # begins with a dot: a daemon that runs meanwhile does not take it for a drop
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        kind: what: configuration, root, folder, state, daemon, ledger, credential, cloud, or clock.
+        is_ok: nothing need be done.
+        text: what was found and, where it is not well, what to do.
+        exit_code: what it makes of the whole check; 0 with ``is_ok`` false is a warning.
+    """
+
+    kind: str
+    is_ok: bool
+    text: str
+    exit_code: int = FINE
+
+
+def exit_code(findings: list[Finding]) -> int:
+    """The gravest of all: configuration, credential, reach, anything else, nothing."""
+    found = {finding.exit_code for finding in findings}
+    return next((code for code in PRECEDENCE if code in found), FINE)
+
+
+def check(config_path: Path | None, environ: Mapping[str, str], cwd: Path, *, is_offline: bool) -> list[Finding]:
+    """Look at everything.
+
+    Args:
+        config_path: as a person named it; None for the usual places.
+        environ: all of the environment.
+        cwd: the current folder, absolute.
+        is_offline: leave the cloud out.
+    """
+    try:
+        config = load(config_path, environ, cwd)
+    except ConfigInvalid as error:
+        problems = [Finding("configuration", False, str(problem), INVALID) for problem in error.problems]
+        return [*problems, *_credential_beside_problems(config_path, environ, cwd)]
+    source = f"{display(str(config.source))} is valid" if config.source else "there is no file; the defaults hold"
+    findings = [Finding("configuration", True, source)]
+    paths = config.paths(environ, cwd)
+    findings += _check_root_and_folders(config, paths)
+    findings += _check_state(config, paths)
+    credential, found = _check_credential(config, environ)
+    findings += found
+    if credential is not None and not is_offline:
+        findings += _check_cloud(config, credential)
+    return findings
+
+
+# --- the credential -------------------------------------------------------------------------------
+
+
+def load_with_credential(config_path: Path | None, environ: Mapping[str, str], cwd: Path) -> tuple[Config, Credential]:
+    """The configuration and the credential, as ``run`` needs them.
+
+    Raises:
+        ConfigInvalid: every problem of both.
+    """
+    try:
+        config = load(config_path, environ, cwd)
+    except ConfigInvalid as error:
+        beside = credential_problems_beside(config_path, environ, cwd)
+        raise ConfigInvalid([*error.problems, *(beside.problems if beside else ())]) from None
+    return config, find_credential(config, environ)
+
+
+def credential_problems_beside(config_path: Path | None, environ: Mapping[str, str], cwd: Path) -> ConfigInvalid | None:
+    """What is wrong with the credential, where the configuration is not valid and so cannot say where it lies.
+
+    Where ``api.key_file`` seems to be set nothing is said: that file counts once the configuration is mended.
+    """
+    if environ.get("CHROMADROP_API__KEY_FILE") or _may_name_key_file(config_path, cwd):
+        return None
+    try:
+        find_credential(Config(), environ)
+    except ConfigInvalid as error:
+        return error
+    return None
+
+
+def _may_name_key_file(config_path: Path | None, cwd: Path) -> bool:
+    for candidate in [config_path] if config_path is not None else DEFAULT_FILES:
+        with suppress(OSError, ValueError):
+            lines = (cwd / candidate).read_bytes()[: 1 << 20].decode("utf-8", "replace").splitlines()
+            settings = [line.partition("#")[0].partition("key_file") for line in lines]
+            return any(key and rest.strip(" \t'\":}") not in {"", "null", "~"} for _, key, rest in settings)
+    return False
+
+
+def _credential_beside_problems(config_path: Path | None, environ: Mapping[str, str], cwd: Path) -> Iterator[Finding]:
+    error = credential_problems_beside(config_path, environ, cwd)
+    for problem in error.problems if error is not None else ():
+        yield Finding("credential", False, str(problem), INVALID)
+
+
+def _check_credential(config: Config, environ: Mapping[str, str]) -> tuple[Credential | None, list[Finding]]:
+    try:
+        credential = find_credential(config, environ)
+    except ConfigInvalid as error:
+        return None, [Finding("credential", False, str(problem), INVALID) for problem in error.problems]
+    findings = [Finding("credential", True, f"found in {credential.place} (it is never shown)")]
+    if credential.is_exposed:
+        text = f"{credential.place} may be read by others on this machine: chmod 600 would keep it from them"
+        findings.append(Finding("credential", False, text))
+    return credential, findings
+
+
+# --- root and folders -----------------------------------------------------------------------------
+
+
+def _check_root_and_folders(config: Config, paths: Paths) -> list[Finding]:
+    try:
+        marker = app.marker_ledger(paths.root)
+    except RootUnavailable as error:
+        return [Finding("root", False, str(error), UNREACHABLE)]
+    root = _check_marker(config, paths, marker)
+    if root.exit_code == UNREACHABLE:
+        return [root]  # what lies there now are not the folders that are meant
+    return [root, *_check_folders(paths)]
+
+
+def _check_marker(config: Config, paths: Paths, marker: str | None) -> Finding:
+    root = display(str(paths.root))
+    ours = _ledger_of(config, paths)
+    if marker is None and ours is not None and ours.has_seen_root:
+        text = f"{root}/{MARKER} is missing although it was there before: is the share not mounted?"
+        return Finding("root", False, text, UNREACHABLE)
+    if marker is not None and ours is not None and ours.id != marker:
+        text = (
+            f"{root}/{MARKER} says that this root belongs to another ledger; two ledgers would pay twice. "
+            "Use that ledger's state folder (folders.state)"
+        )
+        return Finding("root", False, text, INVALID)
+    if marker is None:
+        return Finding("root", True, f"{root} is there, and new to chromadrop")
+    return Finding("root", True, f"{root} is there" + (" and belongs to our ledger" if ours else ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ours:
+    id: str = ""
+    has_seen_root: bool = False
+
+
+def _ledger_of(config: Config, paths: Paths) -> _Ours | None:
+    """What our ledger says, empty where there is none yet; None where it cannot be told."""
+    with suppress(ConfigInvalid, RootUnavailable, LedgerRefused, LedgerUnavailable, OSError):
+        ledger = open_for_reading(config, app.find_state(config, paths))
+        if ledger is None:
+            return _Ours()
+        with closing(ledger):
+            return _Ours(ledger.id, ledger.read_note("seen_root") == str(paths.root))
+    return None
+
+
+def _check_folders(paths: Paths) -> Iterator[Finding]:
+    folders = {name: getattr(paths, name) for name in ("inbox", "processing", "done", "failed", "videos")}
+    usable: dict[str, Path] = {}
+    for name, folder in folders.items():
+        try:
+            usable[name] = _existing(folder)
+            with _probe_file(usable[name]):
+                pass
+        except OSError as error:
+            usable.pop(name, None)
+            yield Finding("folder", False, _not_writable(folder, error), PROBLEM)
+        else:
+            is_there = usable[name] == folder
+            words = "is there and can be written" if is_there else "is not there yet and can be made"
+            yield Finding("folder", True, f"{display(str(folder))} {words}")
+    if "processing" in usable:
+        for name in [name for name in folders if name != "processing" and name in usable]:
+            yield from _check_rename(name, usable[name], usable["processing"])
+
+
+def _check_rename(name: str, folder: Path, processing: Path) -> Iterator[Finding]:
+    source, target = (folder, processing) if name == "inbox" else (processing, folder)
+    try:
+        _try_rename(source, target)
+    except OSError as error:
+        where = f"from {display(str(source))} to {display(str(target))}"
+        if error.errno != errno.EXDEV:
+            yield Finding("folder", False, f"a file cannot be moved {where}: {error.strerror}", PROBLEM)
+        elif name == "inbox":
+            text = (
+                f"a file cannot be moved {where} in one step, they are on different file systems: "
+                "set folders.processing to a folder beside inbox/"
+            )
+            yield Finding("folder", False, text, INVALID)
+        elif name == "videos":
+            text = "videos/ is on another file system than processing/: unfinished downloads lie in videos/.downloads"
+            yield Finding("folder", True, text)
+        else:
+            text = f"{name}/ is on another file system than processing/: files are copied there, then removed"
+            yield Finding("folder", True, text)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, else the nearest parent that exists: in there it would be made."""
+    return next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+
+
+@contextmanager
+def _probe_file(folder: Path) -> Iterator[Path]:
+    """A file of our own in the folder, gone again afterwards; one that was moved away is the caller's."""
+    path = folder / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(b"chromadrop check\n")
+            opened.flush()
+            os.fsync(opened.fileno())
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _try_rename(source: Path, target: Path) -> None:
+    with _probe_file(source) as path:
+        moved = target / f"{path.name}-moved"
+        path.rename(moved)
+        moved.unlink()
+
+
+def _not_writable(folder: Path, error: OSError) -> str:
+    existing = _existing(folder)
+    if isinstance(error, NotADirectoryError):
+        return f"{display(str(existing))} is not a folder: move it away, or set the folder elsewhere"
+    what = "be written" if existing == folder else f"be made in {display(str(existing))}"
+    return (
+        f"{display(str(folder))} cannot {what}: {error.strerror or error} "
+        f"(tried as the user with the number {os.geteuid()})"
+    )
+
+
+# --- the state ------------------------------------------------------------------------------------
+
+
+def _check_state(config: Config, paths: Paths) -> Iterator[Finding]:
+    try:
+        state = app.find_state(config, paths)
+    except ConfigInvalid as error:
+        yield from (Finding("state", False, str(problem), INVALID) for problem in error.problems)
+        return
+    except RootUnavailable:
+        return  # the root's own finding says it
+    except OSError as error:
+        yield Finding("state", False, f"the state folder cannot be looked at: {error.strerror or error}", PROBLEM)
+        return
+    yield _check_state_folder(state)
+    yield from _check_ledger(config, state)
+    is_alive = is_daemon_alive(state)
+    text = "one is running with this state; a second would refuse to start" if is_alive else "none is running"
+    yield Finding("daemon", True, text)
+
+
+def _check_state_folder(state: Path) -> Finding:
+    try:
+        with _probe_file(_existing(state)):
+            pass
+    except OSError as error:
+        return Finding("state", False, _not_writable(state, error), PROBLEM)
+    return Finding("state", True, f"{display(str(state))} is on a local disk and can be written")
+
+
+def _check_ledger(config: Config, state: Path) -> Iterator[Finding]:
+    try:
+        ledger = open_for_reading(config, state)
+    except LedgerRefused as error:
+        yield Finding("ledger", False, str(error), INVALID)
+    except LedgerUnavailable as error:
+        yield Finding("ledger", False, str(error), PROBLEM)
+    else:
+        if ledger is not None:
+            ledger.close()
+        yield Finding("ledger", True, "there is none yet; it is made at the first start" if ledger is None else "sound")
+
+
+# --- the cloud ------------------------------------------------------------------------------------
+
+
+def _check_cloud(config: Config, credential: Credential) -> Iterator[Finding]:
+    address = config.api.effective_base_url
+    try:
+        studio = app.studio(config, credential)
+    except ValueError as error:
+        yield Finding("cloud", False, str(error), INVALID)
+        return
+    with closing(studio):
+        yield _finding_of(lambda: studio.probe(None), f"{address} answers and accepts the credential")
+        try:
+            lead = studio.clock_lead_seconds()
+        except CloudDeferred:
+            return  # nothing answers, which was said
+        if lead is not None:
+            yield _clock(lead)
+
+
+def _finding_of(probe: Callable[[], None], well: str) -> Finding:
+    try:
+        probe()
+    except AccountTroubled as error:
+        cure = "see that the key is the right one and still valid" if error.is_credential else "see to the account"
+        return Finding("cloud", False, f"{error.reason}; {cure}", CREDENTIAL_REFUSED)
+    except CloudDeferred as error:
+        return Finding("cloud", False, f"{error.reason}; nothing is lost, the daemon would wait for it", UNREACHABLE)
+    return Finding("cloud", True, well)
+
+
+def _clock(lead: float) -> Finding:
+    if abs(lead) <= MOST_SKEW_SECONDS:
+        return Finding("clock", True, "agrees with the cloud's")
+    way = "ahead of" if lead > 0 else "behind"
+    text = f"this machine's clock is {abs(lead):.0f} s {way} the cloud's: set it right (timedatectl set-ntp true)"
+    return Finding("clock", False, text, PROBLEM)
