@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from daemon.config import Credential, Paths
+    from daemon.edges.ledger import Ledger
 
 FINE: Final = 0
 PROBLEM: Final = 1
@@ -160,15 +161,14 @@ def _check_root_and_folders(config: Config, paths: Paths) -> list[Finding]:
         marker = app.marker_ledger(paths.root)
     except RootUnavailable as error:
         return [Finding("root", False, str(error), UNREACHABLE)]
-    root = _check_marker(config, paths, marker)
+    root = _root_finding(paths, marker, _ledger_of(config, paths))
     if root.exit_code == UNREACHABLE:
         return [root]  # what lies there now are not the folders that are meant
     return [root, *_check_folders(paths)]
 
 
-def _check_marker(config: Config, paths: Paths, marker: str | None) -> Finding:
+def _root_finding(paths: Paths, marker: str | None, ours: _Ours | None) -> Finding:
     root = display(str(paths.root))
-    ours = _ledger_of(config, paths)
     if marker is None and ours is not None and ours.has_seen_root:
         text = f"{root}/{MARKER} is missing although it was there before: is the share not mounted?"
         return Finding("root", False, text, UNREACHABLE)
@@ -196,8 +196,12 @@ def _ledger_of(config: Config, paths: Paths) -> _Ours | None:
         if ledger is None:
             return _Ours()
         with closing(ledger):
-            return _Ours(ledger.id, ledger.read_note("seen_root") == str(paths.root))
+            return _ours(ledger, paths)
     return None
+
+
+def _ours(ledger: Ledger, paths: Paths) -> _Ours:
+    return _Ours(ledger.id, ledger.read_note("seen_root") == str(paths.root))
 
 
 def _check_folders(paths: Paths) -> Iterator[Finding]:
@@ -360,3 +364,22 @@ def _clock(lead: float) -> Finding:
     way = "ahead of" if lead > 0 else "behind"
     text = f"this machine's clock is {abs(lead):.0f} s {way} the cloud's: set it right (timedatectl set-ntp true)"
     return Finding("clock", False, text, PROBLEM)
+
+
+def require_root(paths: Paths, ledger: Ledger | None) -> None:
+    """Make sure that the root is there and ours, for commands that move files in it; nothing is made.
+
+    Args:
+        paths: the folders.
+        ledger: ours; None where there is none yet.
+
+    Raises:
+        RootUnavailable: it is not there, or not mounted.
+        LedgerRefused: it belongs to another ledger.
+    """
+    marker = app.marker_ledger(paths.root)
+    finding = _root_finding(paths, marker, _Ours() if ledger is None else _ours(ledger, paths))
+    if finding.exit_code == UNREACHABLE:
+        raise RootUnavailable(finding.text)
+    if not finding.is_ok:
+        raise LedgerRefused(finding.text)

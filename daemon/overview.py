@@ -224,7 +224,7 @@ def open_for_reading(config: Config, state: Path) -> Ledger | None:
         raise LedgerUnavailable(f"{error} (ledger {path}); is this the user that the daemon runs as?") from error
 
 
-def gather(config: Config, paths: Paths, state: Path, now: float) -> Overview:
+def gather(config: Config, paths: Paths, state: Path, now: float, *, is_running: bool | None = None) -> Overview:
     """Everything, now.
 
     Args:
@@ -232,12 +232,13 @@ def gather(config: Config, paths: Paths, state: Path, now: float) -> Overview:
         paths: the folders.
         state: the state folder (`app.find_state`).
         now: wall-clock seconds.
+        is_running: whether a daemon has this state, where the caller knows; else it is looked up.
 
     Raises:
         LedgerRefused: the ledger was written by another release.
         LedgerUnavailable: the ledger cannot be read.
     """
-    is_running = is_daemon_alive(state)
+    is_running = is_daemon_alive(state) if is_running is None else is_running
     inbox = _inbox(paths.inbox)
     ledger = open_for_reading(config, state)
     if ledger is None:
@@ -262,8 +263,12 @@ def gather(config: Config, paths: Paths, state: Path, now: float) -> Overview:
             file_count=glance.file_count,
             files=tuple(_file(job_file, jobs, counts) for job_file, jobs, counts in glance.files),
             inbox=inbox,
-            filed=tuple(_filed(job_file, jobs) for job_file, jobs in ledger.latest_closed(MOST_FILED)),
+            filed=_latest(_filed(job_file, jobs) for job_file, jobs in ledger.latest_closed(MOST_FILED)),
         )
+
+
+def _latest(filed: Iterable[FiledView]) -> tuple[FiledView, ...]:
+    return tuple(sorted(filed, key=lambda view: view.settled_at or 0.0, reverse=True))
 
 
 def _inbox(inbox: Path) -> InboxView:

@@ -115,19 +115,12 @@ def _readings(given: str, failed: Path, cwd: Path) -> Iterator[Path]:
 
 def _inside(path: Path, failed: Path) -> str | None:
     """The path relative to failed/, None where it, or a link on the way, leads out of it."""
-    if "\0" in str(path):
-        return None
-    normal = Path(os.path.normpath(path))
-    for candidate, base in ((normal, failed), (normal.parent.resolve() / normal.name, failed.resolve())):
-        if not candidate.is_relative_to(base) or candidate == base:
-            return None if candidate is not normal else _inside_resolved(normal, failed)
-    return normal.relative_to(failed).as_posix()
-
-
-def _inside_resolved(path: Path, failed: Path) -> str | None:
-    """The same for a path that leads there by links, such as the current folder's."""
-    real, base = path.parent.resolve() / path.name, failed.resolve()
-    return real.relative_to(base).as_posix() if real != base and real.is_relative_to(base) else None
+    with suppress(OSError, ValueError, RuntimeError):  # a NUL, or links in a circle
+        normal = Path(os.path.normpath(path))
+        real, base = normal.parent.resolve() / normal.name, failed.resolve()
+        if real != base and real.is_relative_to(base):
+            return real.relative_to(base).as_posix()
+    return None
 
 
 def _is_plain_file(path: Path) -> bool:
@@ -146,10 +139,11 @@ def _suggestion(wanted: str, failed: Path) -> str:
     names = _failed_names(failed)
     if not names:
         return " It is empty."
-    by_stem = {name.rpartition(".")[0].casefold(): name for name in names}
-    near = difflib.get_close_matches(wanted.casefold(), by_stem, n=MOST_SUGGESTIONS, cutoff=0.5)
-    near += difflib.get_close_matches(wanted, names, n=MOST_SUGGESTIONS, cutoff=0.5)
-    found = list(dict.fromkeys(by_stem.get(name, name) for name in near))[:MOST_SUGGESTIONS]
+    word = wanted.casefold()
+    near = [name for name in names if word in name.casefold()]
+    folded = {name.casefold(): name for name in names} | {name.rpartition(".")[0].casefold(): name for name in names}
+    near += [folded[found] for found in difflib.get_close_matches(word, folded, n=MOST_SUGGESTIONS, cutoff=0.5)]
+    found = list(dict.fromkeys(near))[:MOST_SUGGESTIONS]
     quoted = ", ".join(f"'{display(name)}'" for name in found)
     return f" Did you mean {quoted}?" if found else " `ls` there shows what is."
 

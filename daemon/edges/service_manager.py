@@ -18,4 +18,4 @@ def notify(address: str | None, *lines: str) -> None:
     path = f"\0{address[1:]}" if address.startswith("@") else address
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
         link.connect(path)
-        link.send("\n".join(lines).encode())
+        link.send("\n".join(lines).encode("utf-8", "backslashreplace"))

@@ -557,7 +557,9 @@ def _rename_over_placeholder(source: Path, target: Path) -> None:
     try:
         source.replace(target)
     except BaseException:
-        target.unlink(missing_ok=True)
+        # A network file system may say no to what it has done (rename(2), NFS): then this is no placeholder any more.
+        if os.path.lexists(source):
+            target.unlink(missing_ok=True)
         raise
 
 
@@ -589,6 +591,7 @@ def _renameat2(source: Path, target: Path) -> None:
 
 
 def _copy_across(source: Path, target: Path) -> None:
+    source.lstat()  # a source that is not there comes first, as with rename(2)
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     scratch = target.with_name(f".{hashlib.sha256(os.fsencode(source)).hexdigest()[:16]}.part")

@@ -439,7 +439,7 @@ def test_every_name_that_a_file_can_have_runs(scene: Scene, name: str) -> None:
     scene.write(name)
     scene.pass_time(2)
     assert scene.names() == [name]
-    logged = scene.logged("drop.waiting")[0]["name"]
+    logged = scene.logged("drop.waiting")[0]["file"]
     assert logged.isprintable()
     logged.encode()
 
@@ -553,7 +553,7 @@ def test_a_file_that_may_not_be_read_stays_with_a_warning(poor_root: Path) -> No
         scene.pass_time(120)
         assert scene.names() == ["a.yaml"]
         (warning,) = scene.logged("drop.unreadable")
-        assert (warning["name"], warning["reason"]) == ("x.yaml", "Permission denied")
+        assert (warning["file"], warning["reason"]) == ("x.yaml", "Permission denied")
         assert "chmod" in warning["cure"]
         assert scene.left() == {"x.yaml": Reason.UNREADABLE}
         assert scene.is_idle

@@ -365,7 +365,7 @@ class InboxWatch:
         entry = self._entry(name, reason, settling, due)
         key = (reason.value, *_file_of(settling))
         if reason not in {Reason.NOT_A_FILE, Reason.UNREADABLE} and key not in entry.told:
-            self._log.debug("drop.waiting", name=display(name), reason=reason.value)
+            self._log.debug("drop.waiting", file=display(name), reason=reason.value)
         self._roster.put(name, replace(entry, told=entry.told | {key}))
 
     def _entry(self, name: str, reason: Reason, settling: Settling | None, due: float | None) -> Entry:
@@ -378,7 +378,7 @@ class InboxWatch:
     def _leave_lying(self, name: str, found: NotAPlainFile) -> None:
         settling = Settling(found.fingerprint, self._clock())
         if self._is_news(name, Reason.NOT_A_FILE, settling):
-            self._log.warning("drop.ignored", name=display(name), reason=found.what)
+            self._log.warning("drop.ignored", file=display(name), reason=found.what)
         self._wait(name, Reason.NOT_A_FILE, settling)
 
     def _cannot_read(self, name: str, error: OSError, fingerprint: Fingerprint | None) -> None:
@@ -387,7 +387,7 @@ class InboxWatch:
         settling = None if fingerprint is None else Settling(fingerprint, self._clock())
         if self._is_news(name, Reason.UNREADABLE, settling):
             reason = error.strerror or str(error)
-            self._log.warning("drop.unreadable", name=display(name), reason=reason, cure=_cure(error, settling))
+            self._log.warning("drop.unreadable", file=display(name), reason=reason, cure=_cure(error, settling))
         self._wait(name, Reason.UNREADABLE, settling)
 
     def _is_news(self, name: str, reason: Reason, settling: Settling | None) -> bool:
@@ -490,7 +490,7 @@ class InboxWatch:
 
     def _leave_conflict(self, name: str, now: float) -> None:
         if self._roster.get(name) is None:
-            self._log.warning("drop.conflict_copy", name=display(name))
+            self._log.warning("drop.conflict_copy", file=display(name))
             self._roster.put(name, Entry(Place.WAITING, Reason.CONFLICT_COPY, now))
 
     # --- the observer -------------------------------------------------------------------------------------------

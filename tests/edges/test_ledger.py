@@ -1,0 +1,661 @@
+"""The ledger, on real SQLite."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from daemon.core.batch import Request
+from daemon.core.drop import Fingerprint
+from daemon.core.errors import LedgerConflict, LedgerLocked, LedgerRefused, LedgerUnavailable
+from daemon.core.job import (
+    Downloaded,
+    Event,
+    Exported,
+    ExportStarted,
+    Failure,
+    GaveUp,
+    InDoubt,
+    Job,
+    Refused,
+    State,
+    Video,
+    advance,
+    continue_from,
+)
+from daemon.core.job_file import FileState, JobFile, Outcome
+from daemon.core.problem import Problem
+from daemon.edges import ledger as ledger_module
+from daemon.edges.ledger import LEDGER_FILE, Entry, Ledger, Work, exists, is_daemon_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+NOW = 1_770_000_000.0
+ODD_NAMES = (
+    "a\nb/x.yaml",
+    os.fsdecode(b"\xff\xfe.yaml"),
+    "-rf.yaml",
+    "größe.yaml",
+    "\x1b[31m.yaml",
+    "n" * 250 + ".yaml",
+)
+STARTED = ExportStarted()
+ACCEPTED = (STARTED, Exported("p1"))
+VIDEO = Video("videos/hello.mp4", 12, "ab" * 32)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """A daemon's ledger, new."""
+    with opened(tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def opened(folder: Path, **how: Any) -> Iterator[Ledger]:
+    """A ledger that is closed again."""
+    found = Ledger(folder, **how)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def request(text: str = "Hello", **how: Any) -> Request:
+    return Request({"language": "en", "text": text, "model": "ysy", "clothes": "1"}, **how)
+
+
+def claimed(name: str = "x.yaml", **how: Any) -> JobFile:
+    """A job file as it is claimed."""
+    return JobFile(
+        id=0,
+        name=name,
+        processing_name=name,
+        state=FileState.CLAIMING,
+        fingerprint=Fingerprint(1, 2**63, 3, 4, 5),
+        digest="ab",
+        content=b"text: Hello\n",
+        problems=(),
+        claimed_at=NOW,
+        **how,
+    )
+
+
+def planned(*requests: Request) -> list[Job]:
+    return [Job(0, 0, position, one) for position, one in enumerate(requests or (request(),), start=1)]
+
+
+def entered(ledger: Ledger, name: str = "x.yaml", *requests: Request) -> tuple[JobFile, list[Job]]:
+    """A file that lies in processing/."""
+    ((job_file, jobs),) = ledger.enter([(claimed(name), planned(*requests))])
+    work = Work()
+    work.change_file(job_file, replace(job_file, state=FileState.OPEN))
+    ledger.commit(work)
+    return replace(job_file, state=FileState.OPEN), jobs
+
+
+def advanced(ledger: Ledger, job: Job, *events: Event) -> Job:
+    """The job after the events, each of them recorded."""
+    for event in events:
+        work, after = Work(), advance(job, event, NOW)
+        work.change_job(job, after)
+        ledger.commit(work)
+        job = after
+    return job
+
+
+def closed(ledger: Ledger, job_file: JobFile, outcome: Outcome, filed_as: str) -> JobFile:
+    """The file after it was filed away."""
+    after = replace(job_file, state=FileState.CLOSED, outcome=outcome, settled_at=NOW, filed_as=filed_as)
+    work = Work()
+    work.change_file(job_file, after)
+    ledger.commit(work)
+    return after
+
+
+def failed_file(
+    ledger: Ledger, name: str, endings: Sequence[Sequence[Event]], filed_as: str | None = None
+) -> list[Job]:
+    """A file in failed/ whose n-th job, with the text ``job n``, went through these events."""
+    texts = [request(f"job {number}") for number in range(1, len(endings) + 1)]
+    job_file, jobs = entered(ledger, name, *texts)
+    settled = [advanced(ledger, job, *events) for job, events in zip(jobs, endings, strict=True)]
+    closed(ledger, job_file, Outcome.FAILED, filed_as or f"failed/{name}")
+    return settled
+
+
+REFUSED = (STARTED, Refused("bad model"))
+IN_DOUBT = (STARTED, InDoubt("no answer"))
+DONE = (*ACCEPTED, Downloaded(VIDEO))
+GAVE_UP = (*ACCEPTED, GaveUp("no end"))
+
+
+def everything(folder: Path) -> list[str]:
+    """All that is in the database, read by another connection."""
+    connection = sqlite3.connect(folder / LEDGER_FILE)
+    try:
+        return list(connection.iterdump())
+    finally:
+        connection.close()
+
+
+# --- the database ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)])
+def test_what_is_committed_survives_a_power_cut(ledger: Ledger, pragma: str, value: object) -> None:
+    """WAL and synchronous=FULL (2), on the very connection that writes (sqlite.org/pragma.html)."""
+    with ledger._transaction() as connection:
+        assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
+
+
+def test_a_ledger_keeps_its_name(tmp_path: Path) -> None:
+    """The root's marker names it, so it must not change; another ledger has another."""
+    with opened(tmp_path / "a") as first:
+        name = first.id
+    with opened(tmp_path / "a") as again, opened(tmp_path / "b") as other:
+        assert again.id == name
+        assert other.id != name
+
+
+def test_a_ledger_of_another_release_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """The operator is told which release to run; not a byte of it changes."""
+    with opened(tmp_path) as ledger:
+        ledger.note("schema_version", "99")
+        with ledger._transaction() as connection:
+            connection.exec_driver_sql("DROP TABLE entries")
+    before = everything(tmp_path)
+    with pytest.raises(LedgerRefused, match=r"schema 99.*run the release that wrote it"):
+        Ledger(tmp_path)
+    with pytest.raises(LedgerRefused):
+        Ledger(tmp_path, is_exclusive=False)
+    assert everything(tmp_path) == before
+    assert not is_daemon_alive(tmp_path), "a refused ledger does not stay locked"
+
+
+def test_what_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    """And is not overwritten."""
+    (tmp_path / LEDGER_FILE).write_bytes(b"not a database at all" * 100)
+    with pytest.raises(LedgerUnavailable, match="file is not a database"):
+        Ledger(tmp_path)
+    assert (tmp_path / LEDGER_FILE).read_bytes() == b"not a database at all" * 100
+    assert not is_daemon_alive(tmp_path)
+
+
+def test_a_state_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    """Here a file stands in its way."""
+    (tmp_path / "state").write_text("")
+    with pytest.raises(LedgerUnavailable, match="cannot open the ledger in"):
+        Ledger(tmp_path / "state")
+
+
+def test_the_database_may_lie_elsewhere(tmp_path: Path) -> None:
+    """ledger.url names it; the state folder still has the lock."""
+    path = tmp_path / "elsewhere.db"
+    with opened(tmp_path / "state", path=path):
+        assert path.exists()
+        assert exists(tmp_path / "state", path)
+        assert not exists(tmp_path / "state")
+
+
+# --- one daemon -----------------------------------------------------------------------------------
+
+HOLD = """
+import sys
+from pathlib import Path
+from daemon.edges.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_daemon(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process of its own that holds the ledger."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_second_daemon_is_locked_out(tmp_path: Path) -> None:
+    """It is told what to do; the lock falls with the process that held it, however that died."""
+    with another_daemon(tmp_path) as other:
+        assert is_daemon_alive(tmp_path)
+        with pytest.raises(LedgerLocked, match="another chromadrop has this state"):
+            Ledger(tmp_path)
+        other.kill()
+        other.wait()
+        assert not is_daemon_alive(tmp_path)
+        with opened(tmp_path):
+            assert is_daemon_alive(tmp_path)
+
+
+def test_two_state_folders_cannot_share_one_database(tmp_path: Path) -> None:
+    """Both would take up the same jobs."""
+    path = tmp_path / "one.db"
+    with opened(tmp_path / "a", path=path):
+        with pytest.raises(LedgerLocked):
+            Ledger(tmp_path / "b", path=path)
+        assert not is_daemon_alive(tmp_path / "b")
+
+
+def test_nobody_is_alive_where_nothing_is(tmp_path: Path) -> None:
+    """Asking makes nothing."""
+    assert not is_daemon_alive(tmp_path / "nowhere")
+    assert not exists(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_asking_whether_a_daemon_lives_does_not_disturb_it(tmp_path: Path) -> None:
+    """Nor does it take the lock from the next one."""
+    for _ in range(3):
+        with opened(tmp_path):
+            assert is_daemon_alive(tmp_path)
+        assert not is_daemon_alive(tmp_path)
+
+
+# --- entering and changing ------------------------------------------------------------------------
+
+
+def test_a_claim_gets_its_numbers(ledger: Ledger) -> None:
+    """In the order of the files, and of the jobs within them."""
+    first, second = ledger.enter([(claimed("a.yaml"), planned(request("1"), request("2"))), (claimed("b.yaml"), [])])
+    assert [job.position for job in first[1]] == [1, 2]
+    assert [job.request.body["text"] for job in first[1]] == ["1", "2"]
+    assert {job.batch_id for job in first[1]} == {first[0].id}
+    assert second[0].id > first[0].id
+    assert second[1] == []
+
+
+def test_many_jobs_keep_their_order(ledger: Ledger) -> None:
+    """More than one statement can carry."""
+    requests = [request(f"number {number}") for number in range(2500)]
+    entered(ledger, "x.yaml", *requests)
+    ((_, jobs),) = ledger.unfinished()
+    assert [job.request.body["text"] for job in jobs] == [one.body["text"] for one in requests]
+    assert len({job.id for job in jobs}) == 2500
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_names_are_bytes(tmp_path: Path, name: str) -> None:
+    """They come back as they went in: newlines, ESC, what is not UTF-8."""
+    with opened(tmp_path) as ledger:
+        job_file, jobs = entered(ledger, name)
+        video = Video(f"videos/{name}.mp4", 1, "")
+        advanced(ledger, jobs[0], *ACCEPTED, Downloaded(video))
+        ledger.note("seen_root", name)
+    with opened(tmp_path) as again:
+        ((found, found_jobs),) = again.unfinished()
+        assert (found.name, found.processing_name, found_jobs[0].video) == (name, name, video)
+        assert again.read_note("seen_root") == name
+        closed(again, job_file, Outcome.FAILED, f"failed/{name}")
+        assert again.earlier(name, "").files == ((job_file.id, f"failed/{name}"),)
+        assert again.earlier("other", f"failed/{name}").files == ((job_file.id, f"failed/{name}"),)
+        assert again.latest_closed(1)[0][0].filed_as == f"failed/{name}"
+
+
+def test_everything_comes_back_after_a_restart(tmp_path: Path) -> None:
+    """Each field of a job file and of a job, lone surrogates in the cloud's words included."""
+    odd = Request(
+        {"language": "no", "text": "a\nb \N{FIRE}", "model": "m", "clothes": "1", "uppercut": 1.5}, "n/a", True
+    )
+    problems = (Problem("bad", 3, 4, "jobs[2].model", "x"), Problem("worse"))
+    with opened(tmp_path) as ledger:
+        claim = replace(claimed(), problems=problems, clears=((3, os.fsdecode(b"failed/\xff")),))
+        ((job_file, (job, waiting)),) = ledger.enter([(claim, planned(odd, request()))])
+        job = advanced(ledger, job, STARTED, InDoubt("words \ud800 of the cloud"))
+    with opened(tmp_path) as again:
+        assert again.unfinished() == [(job_file, [job, waiting])]
+        assert again.content(job_file.id) == claim.content
+
+
+def test_what_is_filed_away_is_finished(ledger: Ledger) -> None:
+    """Its content is dropped, its story is kept."""
+    one, _ = entered(ledger, "a.yaml")
+    two, jobs = entered(ledger, "b.yaml")
+    closed(ledger, one, Outcome.DONE, "done/a.yaml")
+    assert [job_file.id for job_file, _ in ledger.unfinished()] == [two.id]
+    ((found, _),) = ledger.latest_closed(5)
+    assert (found.id, found.content, found.outcome) == (one.id, b"", Outcome.DONE)
+    assert ledger.counts() == {"queued": 1, "exporting": 0, "rendering": 0, "done": 0, "failed": 0}
+    assert ledger.unfinished()[0][1] == jobs
+
+
+def test_many_changes_of_one_job_are_one_write(ledger: Ledger) -> None:
+    """From the state that the ledger has to the last one."""
+    _, (job,) = entered(ledger)
+    work = Work()
+    started = advance(job, STARTED, NOW)
+    accepted = advance(started, Exported("p1"), NOW)
+    work.change_job(job, started)
+    work.change_job(started, accepted)
+    ledger.commit(work)
+    assert ledger.unfinished()[0][1] == [accepted]
+
+
+def test_entries_are_kept_in_order(ledger: Ledger) -> None:
+    """For one batch, with their fields."""
+    told = [Entry(NOW, "batch.claimed", 1, None, {"file": "x"}), Entry(NOW - 5, "job.exported", 1, 2, {"n": 1})]
+    ledger.commit(Work(entries=[*told, Entry(NOW, "batch.claimed", 9)]))
+    assert ledger.entries(1) == told
+
+
+def test_notes_are_the_latest_word(ledger: Ledger) -> None:
+    """One value for each key, None where nobody said anything."""
+    ledger.note("root", "gone")
+    ledger.commit(Work(notes={"root": None, "account": {"since": 1.5}}))
+    assert ledger.read_note("root") is None
+    assert ledger.read_note("account") == {"since": 1.5}
+    assert ledger.read_note("never") is None
+
+
+def test_progress_is_written_for_renders_only(ledger: Ledger) -> None:
+    """A late one never touches a job that has settled meanwhile."""
+    _, (moving, settled) = entered(ledger, "x.yaml", request("1"), request("2"))
+    moving = advanced(ledger, moving, *ACCEPTED)
+    settled = advanced(ledger, settled, *GAVE_UP)
+    ledger.commit(Work(progress={moving.id: 40.0, settled.id: 50.0, 999: 60.0}))
+    assert ledger.unfinished()[0][1] == [replace(moving, progress=40.0), settled]
+
+
+# --- compare and set ------------------------------------------------------------------------------
+
+
+def _stale_job(ledger: Ledger) -> Work:
+    _, (job,) = entered(ledger, "stale.yaml")
+    advanced(ledger, job, STARTED)
+    work = Work()
+    work.change_job(job, advance(job, STARTED, NOW))
+    return work
+
+
+def _stale_file(ledger: Ledger) -> Work:
+    job_file, _ = entered(ledger, "stale.yaml")
+    work = Work()
+    work.change_file(replace(job_file, state=FileState.CLAIMING), job_file)
+    return work
+
+
+def _unknown_job(ledger: Ledger) -> Work:
+    _, (job,) = entered(ledger, "stale.yaml")
+    work = Work()
+    work.change_job(replace(job, id=10_000), advance(replace(job, id=10_000), STARTED, NOW))
+    return work
+
+
+def _stale_withdrawal(ledger: Ledger) -> Work:
+    job_file, _ = entered(ledger, "stale.yaml")
+    return Work(withdrawn=[job_file.id])
+
+
+@pytest.mark.parametrize("stale", [_stale_job, _stale_file, _unknown_job, _stale_withdrawal])
+def test_a_conflict_rolls_everything_back(ledger: Ledger, tmp_path: Path, stale: Any) -> None:
+    """One row that is not as we left it, and nothing of the whole transaction is written."""
+    work = stale(ledger)
+    job_file, (good,) = entered(ledger, "good.yaml")
+    work.change_job(good, advance(good, STARTED, NOW))
+    work.change_file(job_file, replace(job_file, outcome=Outcome.DONE))
+    work.notes["account"] = "trouble"
+    work.entries.append(Entry(NOW, "job.exported", 1))
+    before = everything(tmp_path)
+    with pytest.raises(LedgerConflict):
+        ledger.commit(work)
+    assert everything(tmp_path) == before
+    work.jobs.clear()
+    work.change_job(good, advance(good, STARTED, NOW))
+    ledger.commit(Work(jobs=work.jobs))
+
+
+def test_a_daemon_that_lost_its_jobs_can_change_nothing(ledger: Ledger, tmp_path: Path) -> None:
+    """Every write names the owner, so nothing is paid by one that was cut off."""
+    job_file, (job,) = entered(ledger)
+    ledger.owner = "somebody else"
+    before = everything(tmp_path)
+    work = Work()
+    work.change_job(job, advance(job, STARTED, NOW))
+    with pytest.raises(LedgerConflict):
+        ledger.commit(work)
+    work = Work()
+    work.change_file(job_file, replace(job_file, outcome=Outcome.DONE))
+    with pytest.raises(LedgerConflict):
+        ledger.commit(work)
+    ledger.commit(Work(progress={job.id: 1.0}))
+    assert everything(tmp_path) == before
+    assert ledger.unfinished() == []
+
+
+# --- what cannot be written -----------------------------------------------------------------------
+
+
+@contextmanager
+def full_disk(ledger: Ledger) -> Iterator[None]:
+    """SQLite's own error for a disk without room, whoever runs the tests."""
+    _pragma(ledger, "max_page_count=1")
+    yield
+    _pragma(ledger, "max_page_count=1073741823")
+
+
+@contextmanager
+def read_only(ledger: Ledger) -> Iterator[None]:
+    """SQLite's own refusal to write."""
+    _pragma(ledger, "query_only=ON")
+    yield
+    _pragma(ledger, "query_only=OFF")
+
+
+@contextmanager
+def busy(ledger: Ledger) -> Iterator[None]:
+    """Another program has begun to write and does not end."""
+    _pragma(ledger, "busy_timeout=1")
+    database = ledger._engine.url.database
+    assert database is not None
+    other = sqlite3.connect(database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield
+    other.execute("ROLLBACK")
+    other.close()
+
+
+def _pragma(ledger: Ledger, text: str) -> None:
+    raw = ledger._engine.raw_connection()
+    cursor = raw.cursor()
+    cursor.execute(f"PRAGMA {text}")
+    cursor.fetchall()
+    cursor.close()
+    raw.close()
+
+
+@pytest.mark.parametrize("trouble", [full_disk, read_only, busy])
+def test_what_cannot_be_written_is_not_written_at_all(ledger: Ledger, tmp_path: Path, trouble: Any) -> None:
+    """The same work can be committed once the trouble is over."""
+    job_file, (job,) = entered(ledger)
+    work = Work(entries=[Entry(NOW, "job.export_started", job_file.id, job.id, {"pad": "x" * 100_000})])
+    work.change_job(job, advance(job, STARTED, NOW))
+    before = everything(tmp_path)
+    claim = replace(claimed("other.yaml"), content=b"x" * 100_000)
+    with trouble(ledger):
+        with pytest.raises(LedgerUnavailable):
+            ledger.commit(work)
+        with pytest.raises(LedgerUnavailable):
+            ledger.enter([(claim, planned())])
+        with pytest.raises(LedgerUnavailable):
+            ledger.note("root", "x" * 100_000)
+        assert everything(tmp_path) == before
+    ledger.commit(work)
+    assert ledger.unfinished()[0][1][0].state is State.EXPORTING
+    assert ledger.enter([(claim, planned())])
+
+
+# --- a file dropped again -------------------------------------------------------------------------
+
+
+def test_what_failed_can_be_continued(ledger: Ledger) -> None:
+    """All of its settled jobs, in their order, with what is known of each."""
+    jobs = failed_file(ledger, "x.yaml", [DONE, REFUSED, IN_DOUBT, GAVE_UP])
+    earlier = ledger.earlier("x.yaml", "failed/x.yaml")
+    assert list(earlier.jobs) == jobs
+    assert [path for _, path in earlier.files] == ["failed/x.yaml"]
+
+
+@pytest.mark.parametrize("name", ["y.yaml", "sub/x.yaml", "X.yaml"])
+def test_another_name_continues_nothing(ledger: Ledger, name: str) -> None:
+    """The relative name is what makes it the same file."""
+    failed_file(ledger, "x.yaml", [REFUSED])
+    assert ledger.earlier(name, f"failed/{name}").jobs == ()
+
+
+def test_a_file_that_is_not_filed_away_yet_is_not_continued(ledger: Ledger) -> None:
+    """It is still being worked on."""
+    _, (job,) = entered(ledger, "x.yaml", request("job 1"))
+    advanced(ledger, job, *IN_DOUBT)
+    assert ledger.earlier("x.yaml", "failed/x.yaml").jobs == ()
+
+
+def test_a_file_that_was_filed_under_another_name_is_known_by_that_one(ledger: Ledger) -> None:
+    """People move failed/x (2).yaml as it is called; and the file of that very name comes first."""
+    (first,) = failed_file(ledger, "x.yaml", [IN_DOUBT])
+    (second,) = failed_file(ledger, "x.yaml", [IN_DOUBT], "failed/x (2).yaml")
+    by_number = ledger.earlier("x (2).yaml", "failed/x (2).yaml")
+    assert by_number.jobs == (second,)
+    assert by_number.files == ((second.batch_id, "failed/x (2).yaml"),)
+    by_name = ledger.earlier("x.yaml", "failed/x.yaml")
+    assert by_name.jobs == (second, first), "the latest batch first"
+    assert by_name.files == ((first.batch_id, "failed/x.yaml"), (second.batch_id, "failed/x (2).yaml"))
+
+
+def _continue(ledger: Ledger, name: str, earlier: Job, **how: Any) -> tuple[JobFile, Job]:
+    job = continue_from(Job(0, 0, 1, earlier.request), earlier, NOW, may_pay_again=False)
+    ((job_file, (entered_job,)),) = ledger.enter([(claimed(name, **how), [job])])
+    return job_file, entered_job
+
+
+def test_a_job_is_continued_once(ledger: Ledger, tmp_path: Path) -> None:
+    """A second file that wants the same render gets a conflict, and nothing of it is entered."""
+    (doubtful,) = failed_file(ledger, "x.yaml", [IN_DOUBT])
+    _, job = _continue(ledger, "x.yaml", doubtful)
+    assert job.continues == doubtful.id
+    assert ledger.earlier("x.yaml", "failed/x.yaml").jobs == ()
+    before = everything(tmp_path)
+    with pytest.raises(LedgerConflict):
+        _continue(ledger, "x.yaml", doubtful)
+    assert everything(tmp_path) == before
+
+
+def test_two_files_of_one_transaction_cannot_continue_the_same_job(ledger: Ledger, tmp_path: Path) -> None:
+    """Neither is entered; the caller enters them one by one."""
+    (doubtful,) = failed_file(ledger, "x.yaml", [IN_DOUBT])
+    job = continue_from(Job(0, 0, 1, doubtful.request), doubtful, NOW, may_pay_again=False)
+    before = everything(tmp_path)
+    with pytest.raises(LedgerConflict):
+        ledger.enter([(claimed("x.yaml"), [job]), (claimed("x.yaml"), [job])])
+    assert everything(tmp_path) == before
+
+
+def test_the_chain_goes_on_from_its_end(ledger: Ledger) -> None:
+    """Of a job that was continued and failed again only the last one counts."""
+    (first,) = failed_file(ledger, "x.yaml", [GAVE_UP])
+    job_file, second = _continue(ledger, "x.yaml", first)
+    second = advanced(ledger, second, GaveUp("again"))
+    closed(ledger, job_file, Outcome.FAILED, "failed/x.yaml")
+    assert ledger.earlier("x.yaml", "failed/x.yaml").jobs == (second,)
+
+
+def test_after_it_was_done_a_file_is_a_new_order(ledger: Ledger) -> None:
+    """Old videos are made anew; what may have been paid is never forgotten."""
+    jobs = failed_file(ledger, "x.yaml", [DONE, IN_DOUBT, GAVE_UP])
+    done_file, (again,) = entered(ledger, "x.yaml", request("something else"))
+    advanced(ledger, again, *DONE)
+    closed(ledger, done_file, Outcome.DONE, "done/x.yaml")
+    assert ledger.earlier("x.yaml", "failed/x.yaml").jobs == tuple(jobs[1:])
+    (later,) = failed_file(ledger, "x.yaml", [DONE])
+    assert ledger.earlier("x.yaml", "failed/x.yaml").jobs == (later, *jobs[1:])
+
+
+def test_a_name_that_was_only_done_continues_nothing(ledger: Ledger) -> None:
+    """The same file dropped twice is two orders."""
+    job_file, (job,) = entered(ledger)
+    advanced(ledger, job, *DONE)
+    closed(ledger, job_file, Outcome.DONE, "done/x.yaml")
+    assert ledger.earlier("x.yaml", "failed/x.yaml") == ledger_module.Earlier()
+
+
+def test_a_withdrawn_claim_leaves_nothing_behind(ledger: Ledger) -> None:
+    """The earlier jobs are free again; its own are gone; it is never taken up, and clears nothing."""
+    (doubtful,) = failed_file(ledger, "x.yaml", [IN_DOUBT])
+    job_file, _ = _continue(ledger, "x.yaml", doubtful)
+    ledger.commit(Work(withdrawn=[job_file.id], entries=[Entry(NOW, "batch.withdrawn", job_file.id)]))
+    assert ledger.unfinished() == []
+    assert ledger.earlier("x.yaml", "failed/x.yaml").jobs == (doubtful,)
+    assert ledger.counts()["failed"] == 0
+    assert [entry.event for entry in ledger.entries(job_file.id)] == ["batch.withdrawn"]
+    _continue(ledger, "x.yaml", doubtful)
+
+
+def test_a_persons_word_to_pay_again_reaches_what_may_have_been_paid(ledger: Ledger) -> None:
+    """Only in that file, only what nothing continues yet; how many is told."""
+    failed_file(ledger, "x.yaml", [DONE, REFUSED, IN_DOUBT, (*ACCEPTED, Refused("gone")), GAVE_UP])
+    failed_file(ledger, "y.yaml", [IN_DOUBT])
+    assert ledger.allow_paying_again("failed/x.yaml") == 2
+    allowed = {job.failure for job in ledger.earlier("x.yaml", "failed/x.yaml").jobs if job.is_pay_again_allowed}
+    assert allowed == {Failure.IN_DOUBT, Failure.REFUSED_AFTER}
+    assert not any(job.is_pay_again_allowed for job in ledger.earlier("y.yaml", "failed/y.yaml").jobs)
+    assert ledger.allow_paying_again("failed/none.yaml") == 0
+
+
+def test_the_word_counts_once(ledger: Ledger) -> None:
+    """What continues the job does not inherit it."""
+    (doubtful,) = failed_file(ledger, "x.yaml", [IN_DOUBT])
+    ledger.allow_paying_again("failed/x.yaml")
+    job_file, _ = _continue(ledger, "x.yaml", doubtful)
+    closed(ledger, job_file, Outcome.FAILED, "failed/x.yaml")
+    (again,) = ledger.earlier("x.yaml", "failed/x.yaml").jobs
+    assert not again.is_pay_again_allowed
+    assert ledger.allow_paying_again("failed/x.yaml") == 1
+
+
+# --- others who read ------------------------------------------------------------------------------
+
+
+def test_status_can_read_while_the_daemon_writes(ledger: Ledger, tmp_path: Path) -> None:
+    """In the middle of a transaction it sees the state before it, and never waits."""
+    job_file, (job,) = entered(ledger)
+    with opened(tmp_path, is_exclusive=False) as reader:
+        assert reader.id == ledger.id
+        _pragma(reader, "busy_timeout=1")
+        with ledger._transaction() as connection:
+            ledger._change_jobs(connection, [(State.QUEUED, advance(job, STARTED, NOW))])
+            assert reader.unfinished()[0][1] == [job]
+            assert reader.counts()["queued"] == 1
+            with opened(tmp_path, is_exclusive=False) as late:
+                assert late.content(job_file.id) == job_file.content
+        assert reader.counts()["exporting"] == 1
+
+
+def test_a_reader_may_write_beside_the_daemon(ledger: Ledger, tmp_path: Path) -> None:
+    """`retry --pay-again` does, and the daemon sees it at once."""
+    failed_file(ledger, "x.yaml", [IN_DOUBT])
+    with opened(tmp_path, is_exclusive=False) as other:
+        assert other.allow_paying_again("failed/x.yaml") == 1
+    assert ledger.earlier("x.yaml", "failed/x.yaml").jobs[0].is_pay_again_allowed
+
+
+def test_a_reader_does_not_make_a_ledger(tmp_path: Path) -> None:
+    """Only a daemon does: with no ledger there is nothing to be read."""
+    with pytest.raises(LedgerUnavailable):
+        Ledger(tmp_path, is_exclusive=False)

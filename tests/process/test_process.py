@@ -1,0 +1,242 @@
+"""The real program as a process: real inotify, real HTTP, the simulator."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from place import KEY, WORKS, Place, job, listed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMS = {
+    "one list": {"works.yaml": listed(*(job(*work) for work in WORKS))},
+    "three files": {f"work{n}.yaml": job(*work) for n, work in enumerate(WORKS, start=1)},
+    "three documents": {"works.yml": "---\n".join(job(*work) for work in WORKS)},
+    "a subfolder": {"spring/film/works.yaml": listed(*(job(*work) for work in WORKS))},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_missions_own_jobs(tmp_path: Path, form: str) -> None:
+    """Dropped into a running daemon: three whole videos, each the one that was rendered for its text."""
+    with Place(tmp_path) as place:
+        running = place.start("run")
+        running.until("watch.started")
+        for name, content in FORMS[form].items():
+            place.drop(name, content)
+        for _ in FORMS[form]:
+            running.until("batch.filed", outcome="done")
+        assert running.terminate() == 0
+        assert place.simulator.accepted_by_text() == {text: 1 for text, _clothes in WORKS}
+        assert place.job_files("done") == sorted(FORMS[form])
+        seen = 0
+        for name in place.job_files("done"):
+            for made in place.result(f"done/{name}")["jobs"]:
+                content = (tmp_path / made["video"]).read_bytes()
+                rendered = place.simulator.video(made["project_id"])
+                assert hashlib.sha256(content).hexdigest() == rendered.sha256() == made["sha256"]
+                seen += 1
+        assert seen == len(place.files("videos")) == 3
+        bodies = [outcome.fields for outcome in place.simulator.outcomes()]
+        assert {(body["text"], body["clothes"]) for body in bodies} == set(WORKS)
+
+
+def test_a_renamed_file_is_taken_without_waiting(tmp_path: Path) -> None:
+    """A rename onto the final name needs no settling, however long that is set to."""
+    with Place(tmp_path) as place:
+        running = place.start("run", CHROMADROP_WATCH__SETTLE_SECONDS="3600")
+        running.until("watch.started")
+        place.drop_at_once("x.yaml", job("hello"))
+        running.until("batch.filed", outcome="done")
+        assert running.terminate() == 0
+
+
+def test_once_ends_with_0_when_all_is_done_and_with_1_when_something_failed(tmp_path: Path) -> None:
+    """``run --once`` works off what is there and ends."""
+    with Place(tmp_path) as place:
+        assert place.start("run", "--once").end() == 0
+        place.drop("good.yaml", job("hello"))
+        assert place.start("run", "--once").end() == 0
+        place.drop("bad.yaml", "language: ko\ntxt: hello\n")
+        (tmp_path / "inbox/empty.yaml").touch()
+        assert place.start("run", "--once").end() == 1
+        assert place.job_files("done") == ["good.yaml"]
+        assert place.job_files("failed") == ["bad.yaml"]
+        assert place.job_files("inbox") == ["empty.yaml"]
+        assert "Did you mean 'text'?" in (tmp_path / "failed/bad.yaml.error.txt").read_text()
+
+
+def test_sigterm_leaves_everything_resumable(tmp_path: Path) -> None:
+    """Stopped while rendering: exit 0, and the next start goes on without a second export."""
+    with Place(tmp_path, render_seconds=3.0) as place:
+        place.drop("works.yaml", listed(*(job(*work) for work in WORKS)))
+        running = place.start("run")
+        for _ in WORKS:
+            running.until("job.exported")
+        assert running.terminate() == 0
+        assert place.job_files("processing") == ["works.yaml"]
+        assert place.start("run", "--once").end() == 0
+        assert place.simulator.accepted_by_text() == {text: 1 for text, _clothes in WORKS}
+
+
+def test_sigterm_hears_a_slow_export_out(tmp_path: Path) -> None:
+    """An export whose answer takes its time is not left in doubt by a stop."""
+    with Place(tmp_path) as place:
+        place.simulator.add_fault("export:delay,seconds=1.5")
+        place.drop("x.yaml", job("hello"))
+        running = place.start("run")
+        running.until("job.export_started")
+        assert running.terminate() == 0
+        assert any('"job.exported"' in line for line in running.lines)
+        assert place.start("run", "--once").end() == 0
+        assert place.simulator.accepted_by_text() == {"hello": 1}
+
+
+def test_a_second_daemon_on_the_same_state_refuses(tmp_path: Path) -> None:
+    """Exit 75, in plain words."""
+    with Place(tmp_path) as place:
+        place.start("run").until("watch.started")
+        second = place.start("run")
+        assert second.end() == 75
+        assert "another chromadrop" in "".join(second.lines)
+
+
+@pytest.mark.slow
+def test_sigkill_at_random_moments_under_load(tmp_path: Path) -> None:
+    """Killed again and again while files come in: no text is ever paid twice, and no file is lost."""
+    chance = random.Random(20261123)
+    with Place(tmp_path, render_seconds=0.5) as place:
+        texts = []
+        for round_number in range(12):
+            for n in range(3):
+                text = f"round {round_number} file {n}"
+                texts.append(text)
+                place.drop_at_once(f"{round_number}-{n}.yaml", job(text))
+            running = place.start("run")
+            running.until("daemon.started")
+            threading.Event().wait(chance.uniform(0.0, 0.9))
+            running.kill()
+        place.start("run", "--once").end()
+        paid = place.simulator.accepted_by_text()
+        assert all(count == 1 for count in paid.values()), paid
+        done, failed = place.job_files("done"), place.job_files("failed")
+        assert sorted(done + failed) == sorted(f"{r}-{n}.yaml" for r in range(12) for n in range(3))
+        assert place.files("inbox") == place.files("processing") == []
+        for name in failed:
+            assert [one["failure"] for one in place.result(f"failed/{name}")["jobs"]] == ["in_doubt"]
+        for name in done:
+            for made in place.result(f"done/{name}")["jobs"]:
+                content = (tmp_path / made["video"]).read_bytes()
+                assert hashlib.sha256(content).hexdigest() == place.simulator.video(made["project_id"]).sha256()
+        assert len(done) > len(texts) // 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome", "paid"),
+    [
+        ("export:503,retry_after=1", "done", "yes"),
+        ("export:429", "done", "yes"),
+        ("export:500,accepted=yes", "failed", "unknown"),
+        ("export:close", "failed", "unknown"),
+        ("export:close,accepted=yes", "failed", "unknown"),
+        ("export:html", "failed", "unknown"),
+        ("export:no_key", "failed", "unknown"),
+        ("export:400", "failed", "no"),
+        ("progress:500,times=2", "done", "yes"),
+        ("progress:nan,times=2", "done", "yes"),
+        ("progress:404,times=2", "done", "yes"),
+        ("download:403", "done", "yes"),
+        ("download:cut", "done", "yes"),
+        ("download:not_video", "done", "yes"),
+    ],
+)
+def test_the_clouds_faults(tmp_path: Path, fault: str, outcome: str, paid: str) -> None:
+    """API.md's table on the wire: what is asked again, what is in doubt, what is refused; never paid twice."""
+    with Place(tmp_path) as place:
+        place.simulator.add_fault(fault)
+        place.drop("x.yaml", job("hello"))
+        assert place.start("run", "--once").end() == (0 if outcome == "done" else 1)
+        assert place.job_files(outcome) == ["x.yaml"]
+        assert place.result(f"{outcome}/x.yaml")["jobs"][0]["paid"] == paid
+        assert place.simulator.accepted_by_text().get("hello", 0) <= 1
+        asked = len(place.simulator.outcomes())
+        assert asked == (2 if fault.startswith(("export:503", "export:429")) else 1)
+
+
+def test_neither_key_nor_signature_is_left_anywhere(tmp_path: Path) -> None:
+    """After a run full of faults, nothing on disk and no log line holds the key or a signed query."""
+    with Place(tmp_path) as place:
+        for fault in ("progress:500", "progress:html", "download:403", "download:cut", "download:500"):
+            place.simulator.add_fault(fault)
+        place.drop("a.yaml", job("hello"))
+        place.drop("b.yaml", listed(job("one"), job("two")))
+        running = place.start("run", "--once", CHROMADROP_LOGS__LEVEL="debug")
+        assert running.end() == 0
+        said = "".join(running.lines)
+        kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        for secret in (KEY, "Signature="):
+            assert secret not in said
+            assert secret.encode() not in kept
+
+
+def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
+    """A good one takes effect, a bad one is refused whole, and work goes on."""
+    with Place(tmp_path) as place:
+        config = tmp_path / "config.yaml"
+        config.write_text("jobs: {max_rendering: 2}\n")
+        running = place.start("run")
+        running.until("watch.started")
+        config.write_text("jobs: {max_rendering: 3}\nwatch: {observer: polling}\n")
+        running.process.send_signal(signal.SIGHUP)
+        assert running.until("config.reloaded")["needs_restart"] == ["watch"]
+        config.write_text("jobs: {max_rendring: 3}\n")
+        running.process.send_signal(signal.SIGHUP)
+        assert "max_rendering" in running.until("config.refused")["problems"][0]
+        place.drop_at_once("x.yaml", job("hello"))
+        running.until("batch.filed", outcome="done")
+        assert running.terminate() == 0
+
+
+def test_the_service_manager_is_told(tmp_path: Path) -> None:
+    """READY=1 once it watches, STOPPING=1 when it ends (sd_notify(3))."""
+    with Place(tmp_path) as place, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(60)
+        running = place.start("run", NOTIFY_SOCKET=str(tmp_path / "notify"))
+        assert "READY=1" in listener.recv(4096).decode().splitlines()
+        running.process.send_signal(signal.SIGTERM)
+        assert listener.recv(4096) == b"STOPPING=1"
+        assert running.end() == 0
+
+
+def test_without_a_key_it_refuses_to_start_and_names_the_three_places(tmp_path: Path) -> None:
+    """Exit 78, which systemd does not restart on."""
+    with Place(tmp_path) as place:
+        running = place.start("run", AISTUDIOS_API_KEY="")
+        assert running.end() == 78
+        said = "".join(running.lines)
+        assert all(word in said for word in ("AISTUDIOS_API_KEY", "CREDENTIALS_DIRECTORY", "key_file"))
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="needs ffprobe (Debian package ffmpeg)")
+def test_the_video_can_be_played(tmp_path: Path) -> None:
+    """What lies in videos/ is H.264 that a decoder accepts from beginning to end."""
+    with Place(tmp_path) as place:
+        place.drop("x.yaml", job("hello"))
+        assert place.start("run", "--once").end() == 0
+        probe = ["ffprobe", "-v", "error", "-count_frames", "-select_streams", "v:0", "-show_entries"]
+        entries = ["stream=codec_name,nb_read_frames", "-of", "csv=p=0", str(tmp_path / "videos/x.mp4")]
+        told = subprocess.run([*probe, *entries], capture_output=True, text=True, check=True)
+        codec, frames = told.stdout.strip().split(",")
+        assert codec == "h264"
+        assert int(frames) > 10
+        assert told.stderr == ""
