@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from daemon import VERSION
 from daemon.config import Config, load
 from daemon.core.batch import MAX_BYTES, parse_batch
-from daemon.core.errors import ConfigInvalid, RootUnavailable
+from daemon.core.errors import ConfigInvalid, LedgerRefused, RootUnavailable
 from daemon.core.redact import Redactor
 from daemon.core.report import Stop
 from daemon.core.schedule import Instant
@@ -207,7 +207,7 @@ class Daemon:
                 _watch_settings(config, paths),
                 parse=lambda content: parse_batch(content, config.api.version),
                 post=self._mailbox.put,
-                check_root=self._spool.check_root,
+                check_root=self._check_root,
                 identify=mounts.identity,
                 file_system=mounts.file_system,
                 log=self._log,
@@ -233,6 +233,13 @@ class Daemon:
                 raise
             return
         self._ledger.note("seen_root", str(self._settings.paths.root))
+
+    def _check_root(self) -> None:
+        """For the scanner: a root that has become another's is as good as gone."""
+        try:
+            self._spool.check_root()
+        except LedgerRefused as error:
+            raise RootUnavailable(str(error)) from None
 
     def run(self) -> int:
         """Work until told to stop, or, with ``is_once``, until all is worked off; the exit code."""
@@ -302,6 +309,8 @@ class Daemon:
             return FINE
         if self._dispatcher.is_in_trouble:
             return CREDENTIAL_REFUSED
+        if self._dispatcher.is_cut_off:
+            return UNREACHABLE
         return SOMETHING_FAILED if self._dispatcher.failures else FINE
 
 

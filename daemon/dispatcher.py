@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import re
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -63,6 +64,16 @@ if TYPE_CHECKING:
 FLUSH_SECONDS: Final = 1.0
 """Progress that changes nothing else is written so often at most."""
 LEDGER_RETRY_SECONDS: Final = 1.0
+ONCE_PATIENCE_SECONDS: Final = 300.0
+"""``run --once`` ends when the cloud or the root has been away for so long; all of it is resumable."""
+STOP_LEDGER_SECONDS: Final = 20.0
+"""After SIGTERM, a ledger that cannot be written is waited for so long."""
+EXPORTS_AT_ONCE: Final = 32
+"""However many renders may be in flight: a crash puts no more jobs in doubt than this."""
+DOWNLOADS_IN_A_ROW: Final = 50
+"""After so many deferrals in a row, outages apart, a download is given up; it costs nothing to try again."""
+LINK_SECONDS: Final = 60.0
+"""A link that has waited longer for a free slot is asked for again."""
 STOP_SECONDS: Final = 3.0
 """After SIGTERM, downloads and moves that do not end are waited for so long; exports are waited for until they end."""
 CLAIMS_A_TURN: Final = 100
@@ -186,7 +197,7 @@ class Dispatcher:
         self._rendering: set[int] = set()
         self._looks: list[tuple[float, int]] = []
         self._looking: dict[int, float] = {}
-        self._links: dict[int, str] = {}
+        self._links: dict[int, tuple[str, float]] = {}
         self._to_download: deque[int] = deque()
         self._downloading: set[int] = set()
         self._filing: set[int] = set()
@@ -198,17 +209,23 @@ class Dispatcher:
         self._generation = 0
         self._are_looks_held = False
         self._cloud_reason: str | None = None
-        self._is_paused = False
+        self._is_paused: bool | None = None  # not before the first scan has said
         self._root_reason: str | None = None
         self._is_scan_idle = False
+        self._is_cut_off = False
+        self._is_root_noted = False
 
         self._work = Work()
         self._deeds: list[Callable[[], None]] = []
         self._progress: dict[int, float] = {}
         self._flushed_at = -_NEVER
+        self._is_ledger_away = False
         self._ledger_retry_at: float | None = None
+        self._is_turn_due = False
         self._stops = 0
         self._stopped_at = _NEVER
+        self._is_ledger_given_up = False
+        self._away_since: float | None = None
         self.failures = 0
 
         self._takers: dict[type, Callable[[Any, Instant], None]] = {
@@ -241,15 +258,22 @@ class Dispatcher:
             return True
         is_quiet = not self._exporting and not self._filing and self._work.is_empty and not self._deeds
         if self.is_stopping:
-            return is_quiet and not self._downloading
+            return self._is_ledger_given_up or (is_quiet and not self._downloading)
         return self._is_once and is_quiet and self._is_worked_off()
 
     @property
     def is_in_trouble(self) -> bool:
-        """The account is in trouble: ``run --once`` ends with 77."""
-        return self._gate.trouble is not None
+        """The account is in trouble and work waits for it: ``run --once`` ends with 77."""
+        return self._gate.trouble is not None and bool(self._files)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """The cloud or the root stayed away: ``run --once`` ends with 69."""
+        return self._is_cut_off
 
     def _is_worked_off(self) -> bool:
+        if self._is_cut_off:
+            return True
         if not self._is_scan_idle or self._drops:
             return False
         if not self._files:
@@ -258,17 +282,18 @@ class Dispatcher:
         if self._gate.trouble is not None and self._gate.probes > 0 and self._gate.probe_at not in {None, _NEVER}:
             return self._are_looks_held or not has_moves
         is_waiting = all(self._unsettled.get(file_id) for file_id in self._files)
-        return self._is_paused and not has_moves and is_waiting
+        return bool(self._is_paused) and not has_moves and is_waiting
 
     def recover(self, now: Instant) -> None:
         """Take up what the ledger holds: the ordinary turn finds the rest to be done."""
         for job_file, jobs in self._ledger.unfinished():
             self._remember(job_file, jobs)
             if job_file.state is FileState.CLAIMING:
-                self._take(job_file)
+                self._take(job_file, is_retry=True)
                 continue
             self._clear(job_file)
             was_settled = not self._unsettled[job_file.id]
+            self.failures += bool(job_file.problems) + sum(job.state is State.FAILED for job in jobs)
             for job in jobs:
                 self._resume(job, now)
             if was_settled:
@@ -315,7 +340,16 @@ class Dispatcher:
             self._takers[type(message)](message, now)
         self._start_due(now)
         self._record(now)
+        self._measure_absence(now)
         return self._next_wake(now)
+
+    def _measure_absence(self, now: Instant) -> None:
+        """How long the cloud or the root has been away, for a run that is to end."""
+        if self._cloud_reason is None and self._root_reason is None:
+            self._away_since = None
+        elif self._away_since is None:
+            self._away_since = now.monotonic
+        self._is_cut_off = self._away_since is not None and now.monotonic >= self._away_since + ONCE_PATIENCE_SECONDS
 
     def _start_due(self, now: Instant) -> None:
         while self._retries and self._retries[0][0] <= now.monotonic:
@@ -325,19 +359,22 @@ class Dispatcher:
                 # A stalled link or a frozen share: all of it is taken up again at the next start.
                 self._downloading.clear()
                 self._filing.clear()
+            self._is_ledger_given_up = self._is_ledger_away and now.monotonic >= self._stopped_at + STOP_LEDGER_SECONDS
             return
         self._start_claims(now)
         self._start_probe(now)
         self._start_exports(now)
         self._start_looks(now)
-        self._start_downloads()
+        self._start_downloads(now)
 
     def _record(self, now: Instant) -> None:
         if self._ledger_retry_at is not None and now.monotonic < self._ledger_retry_at:
             return
+        was_away = self._ledger_retry_at is not None
         is_flush_due = self.is_stopping or now.monotonic - self._flushed_at >= FLUSH_SECONDS
         if self._progress and (is_flush_due or not self._work.is_empty):
-            self._work.progress, self._progress = self._progress, {}
+            self._work.progress |= self._progress
+            self._progress = {}
             self._flushed_at = now.monotonic
         if not self._work.is_empty:
             try:
@@ -346,40 +383,54 @@ class Dispatcher:
                 self._on_ledger_unavailable(error, now)
                 return
             work, self._work = self._work, Work()
-            self._on_ledger_available()
+            self._on_written()
             for entry in work.entries:
                 self._log_entry(entry)
+        if was_away:
+            # Whether it can be written again is found out by the next one that wants to.
+            self._ledger_retry_at = None
+            self._is_turn_due = True
         deeds, self._deeds = self._deeds, []
         for deed in deeds:
             deed()
 
     def _on_ledger_unavailable(self, error: LedgerUnavailable, now: Instant) -> None:
-        if self._ledger_retry_at is None:
+        if not self._is_ledger_away:
             self._log.log(_ERROR, "ledger.deferred", reason=str(error))
+        self._is_ledger_away = True
         self._ledger_retry_at = now.monotonic + LEDGER_RETRY_SECONDS
 
-    def _on_ledger_available(self) -> None:
-        if self._ledger_retry_at is not None:
-            self._ledger_retry_at = None
+    def _on_written(self) -> None:
+        if self._is_ledger_away:
+            self._is_ledger_away = False
             self._log.log(_INFO, "ledger.recovered")
 
     def _next_wake(self, now: Instant) -> float | None:
+        if self._is_turn_due:
+            self._is_turn_due = False
+            return now.monotonic
         times: list[float | None] = [self._ledger_retry_at]
         if self._retries:
             times.append(self._retries[0][0])
-        if self._progress:
+        if self._progress and self._ledger_retry_at is None:
             times.append(self._flushed_at + FLUSH_SECONDS)
         if self.is_stopping:
-            times.append(self._stopped_at + STOP_SECONDS)
+            times += [self._stopped_at + seconds for seconds in (STOP_SECONDS, STOP_LEDGER_SECONDS)]
         else:
-            times.append(self._gate.opens_at if self._queue or self._gate.probe_at is not None else None)
-            if self._queue and self._queue[0][0] > now.monotonic:
-                times.append(self._queue[0][0])
-            if self._looks and not self._are_looks_held:
-                times.append(self._looks[0][0])
-            if self._drops and self._can_claim:
-                times.append(now.monotonic)
-        return min((time for time in times if time is not None and time != _NEVER), default=None)
+            times += self._due_work()
+        if self._is_once and self._away_since is not None:
+            times.append(self._away_since + ONCE_PATIENCE_SECONDS)
+        # What was due before now waits for something else, which will say so.
+        later = (time for time in times if time is not None and now.monotonic < time < _NEVER)
+        return min(later, default=None)
+
+    def _due_work(self) -> list[float | None]:
+        times: list[float | None] = [self._gate.probe_at]
+        if self._queue:
+            times += [self._gate.closed_until, self._queue[0][0]]
+        if self._looks and not self._are_looks_held:
+            times.append(self._looks[0][0])
+        return times
 
     # --- bookkeeping ------------------------------------------------------------------------------
 
@@ -461,23 +512,47 @@ class Dispatcher:
     def _start_claims(self, now: Instant) -> None:
         if not self._drops or not self._can_claim:
             return
-        drops = [self._drops.popleft() for _ in range(min(CLAIMS_A_TURN, len(self._drops)))]
+        if self._work.files or self._work.withdrawn:
+            # What a drop continues is read from the ledger, which must know the latest first.
+            self._record(now)
+        while self._can_claim and (drops := self._claimable()):
+            try:
+                self._enter_drops(drops, now)
+            except LedgerUnavailable as error:
+                self._on_ledger_unavailable(error, now)
+            if len(drops) == CLAIMS_A_TURN:
+                self._is_turn_due = True
+                return
+
+    def _claimable(self) -> list[Drop]:
+        """The next drops, but for those whose predecessor of the same name is just being claimed or filed."""
+        busy = {_family(known.name) for known in self._files.values() if _is_moving(known)}
+        free: list[Drop] = []
+        for drop in self._drops:
+            family = _family(drop.name)
+            if family not in busy:
+                free.append(drop)
+                busy.add(family)  # the second of a name may continue what the first one does not
+            if len(free) == CLAIMS_A_TURN:
+                break
+        return free
+
+    def _enter_drops(self, drops: list[Drop], now: Instant) -> None:
         try:
-            entered = self._enter_drops(drops, now)
-        except LedgerUnavailable as error:
-            self._drops.extendleft(reversed(drops))
-            self._on_ledger_unavailable(error, now)
+            entered = self._ledger.enter(self._plan(drops, now))
+        except LedgerConflict:
+            if len(drops) == 1:
+                raise
+            # Two of them continue the same earlier job, under names that do not look alike: the first one has it.
+            for drop in drops:
+                self._enter_drops([drop], now)
             return
+        self._on_written()
+        for drop in drops:
+            self._drops.remove(drop)
         for job_file, jobs in entered:
             self._remember(job_file, jobs)
-            self._take(job_file)
-
-    def _enter_drops(self, drops: list[Drop], now: Instant) -> list[tuple[JobFile, list[Job]]]:
-        try:
-            return self._ledger.enter(self._plan(drops, now))
-        except LedgerConflict:
-            # Two of these files continue the same earlier job: the first one has it.
-            return [pair for drop in drops for pair in self._ledger.enter(self._plan([drop], now))]
+            self._take(job_file, is_retry=False)
 
     def _plan(self, drops: list[Drop], now: Instant) -> list[tuple[JobFile, list[Job]]]:
         taken = set(self._processing_names)
@@ -490,9 +565,9 @@ class Dispatcher:
             planned.append(claim.plan(drop, processing_name, earlier, now.wall))
         return planned
 
-    def _take(self, job_file: JobFile) -> None:
+    def _take(self, job_file: JobFile, *, is_retry: bool) -> None:
         self._filing.add(job_file.id)
-        self._act(lambda: self._crew.file(lambda: claim.take(self._spool, job_file)))
+        self._act(lambda: self._crew.file(lambda: claim.take(self._spool, job_file, is_retry=is_retry)))
 
     def _on_claim_ended(self, message: ClaimEnded, now: Instant) -> None:
         self._filing.discard(message.file_id)
@@ -500,7 +575,7 @@ class Dispatcher:
         if message.is_claimed:
             self._on_claimed(job_file, now)
         elif message.is_deferred:
-            self._retry_filing(job_file.id, message.reason, now, lambda _then: self._take(job_file))
+            self._retry_filing(job_file.id, message.reason, now, lambda _then: self._take(job_file, is_retry=True))
         else:
             self._withdraw(job_file, message, now)
 
@@ -556,8 +631,9 @@ class Dispatcher:
         while (
             self._queue
             and self._queue[0][0] <= now.monotonic
-            and not self._is_paused
+            and self._is_paused is False
             and self._ledger_retry_at is None
+            and len(self._exporting) < EXPORTS_AT_ONCE
             and len(self._exporting) + len(self._rendering) < self.limits.max_rendering
             and self._gate.may_export(now.monotonic, len(self._exporting))
         ):
@@ -579,7 +655,10 @@ class Dispatcher:
         elif isinstance(outcome, Refused):
             refused = self._apply(job, outcome, now)
             self._enter("job.refused", now, refused, reason=outcome.reason, paid=refused.paid)
-            if is_current and self._gate.trouble is None:
+            trouble = self._gate.trouble
+            if is_current and (trouble is None or trouble.is_credential):
+                # Whoever refuses a job has accepted the credential.
+                self._on_account_well()
                 self._gate = self._gate.opened()
             self._on_answer()
         elif isinstance(outcome, InDoubt):
@@ -613,7 +692,7 @@ class Dispatcher:
 
     def _close_gate(self, now: Instant, retry_after_seconds: float | None, *, is_current: bool) -> None:
         # Of many exports that were in flight together only the first one's misfortune is news.
-        if is_current and self._gate.trouble is None:
+        if is_current:
             self._generation += 1
             self._gate = self._gate.deferred(now.monotonic, retry_after_seconds)
 
@@ -696,7 +775,7 @@ class Dispatcher:
             self._rendering.discard(job.id)
             self._jobs[job.id] = replace(job, progress=100.0)
             self._progress[job.id] = 100.0
-            self._links[job.id] = outcome.url
+            self._links[job.id] = outcome.url, now.monotonic
             self._to_download.append(job.id)
         elif isinstance(outcome, Troubled):
             self._are_looks_held = True
@@ -737,6 +816,11 @@ class Dispatcher:
             refused = self._apply(after, Refused(outcome.reason), now)
             self._enter("job.refused", now, refused, reason=outcome.reason, paid=refused.paid)
             return
+        elif is_rendered and after.deferrals >= DOWNLOADS_IN_A_ROW and not outcome.is_ours:
+            reason = f"the video could not be downloaded after {after.deferrals} tries: {outcome.reason}"
+            gave_up = self._apply(after, GaveUp(reason), now)
+            self._enter("job.gave_up", now, gave_up, reason=reason, paid=gave_up.paid)
+            return
         elif not is_rendered and self._give_up_if_late(after, now):
             return
         if outcome.reason != job.reason:
@@ -745,13 +829,14 @@ class Dispatcher:
         wait = back_off(after.deferrals, self.limits.poll_seconds, retry_after_seconds=outcome.retry_after_seconds)
         heapq.heappush(self._looks, (now.monotonic + wait, job.id))
 
-    def _start_downloads(self) -> None:
+    def _start_downloads(self, now: Instant) -> None:
         while self._to_download and len(self._downloading) < self.limits.downloads and self._root_reason is None:
             job = self._jobs[self._to_download.popleft()]
             self._downloading.add(job.id)
-            self._act(self._download_deed(job, self._links.pop(job.id)))
+            url, since = self._links.pop(job.id)
+            self._act(self._download_deed(job, url if now.monotonic - since < LINK_SECONDS else None))
 
-    def _download_deed(self, job: Job, url: str) -> Callable[[], None]:
+    def _download_deed(self, job: Job, url: str | None) -> Callable[[], None]:
         job_file = self._files[job.batch_id]
         template = self.limits.video_name or default_template(len(self._jobs_of[job.batch_id]))
 
@@ -830,14 +915,17 @@ class Dispatcher:
 
     def _on_scan_ended(self, message: ScanEnded, _now: Instant) -> None:
         self._is_scan_idle = message.is_idle
+        if not self._is_root_noted and self._spool.was_seen:
+            self._is_root_noted = True
+            self._work.notes["seen_root"] = str(self._spool.places.root)
 
     def _on_pause_seen(self, message: PauseSeen, _now: Instant) -> None:
-        if message.is_paused != self._is_paused:
-            self._is_paused = message.is_paused
-            if self._is_paused:
-                self._log.log(_WARNING, "queue.paused")
-            else:
-                self._log.log(_INFO, "queue.resumed")
+        was_paused, self._is_paused = self._is_paused, message.is_paused
+        if message.is_paused and not was_paused:
+            self._log.log(_WARNING, "queue.paused")
+        elif was_paused and not message.is_paused:
+            self._log.log(_INFO, "queue.resumed")
+        if message.is_paused != was_paused:
             self._work.notes["paused"] = message.is_paused
 
     def _on_root_lost(self, message: RootLost, _now: Instant) -> None:
@@ -862,6 +950,18 @@ class Dispatcher:
 
     def _on_nudge(self, _message: Nudge, _now: Instant) -> None:
         pass
+
+
+def _is_moving(job_file: JobFile) -> bool:
+    return job_file.state is FileState.CLAIMING or job_file.outcome is not None
+
+
+_NUMBER: Final = re.compile(r"(?: \(\d+\))+(?=\.[^./]*$)")
+
+
+def _family(name: str) -> str:
+    """A name without the numbers that never overwriting has given it: ``x (2).yaml`` may be ``x.yaml`` come back."""
+    return _NUMBER.sub("", name)
 
 
 def _free_name(name: str, taken: set[str]) -> str:

@@ -99,12 +99,14 @@ class Deferred:
         retry_after_seconds: what the cloud asked for, capped; None when it did not say.
         is_outage: the cloud as a whole is away or busy; never counts against the job.
         is_bounded: counts towards the number of times in a row after which the job is refused.
+        is_ours: our own folders could not take it (disk full, share away); says nothing of the cloud or the job.
     """
 
     reason: str
     retry_after_seconds: float | None = None
     is_outage: bool = False
     is_bounded: bool = False
+    is_ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

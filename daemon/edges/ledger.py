@@ -11,7 +11,8 @@ import fcntl
 import json
 import os
 import secrets
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -446,7 +447,8 @@ class Ledger:
         """What earlier files left behind that a file dropped as ``name`` continues.
 
         A done video is taken over only from batches after the last one that was wholly done (a file dropped again after
-        it was done is a new order); what may have been paid is never forgotten.
+        it was done is a new order), and from the very file that lies in failed/ under this name, whose error text
+        promises it; what may have been paid is never forgotten.
 
         Args:
             name: path relative to inbox/.
@@ -467,14 +469,13 @@ class Ledger:
                 sa.select(sa.func.max(_files.c.id)).where(same, _files.c.outcome == Outcome.DONE)
             ).scalar()
             rows = connection.execute(
-                sa.select(_jobs)
+                sa.select(_jobs, (_files.c.filed_as == failed_as).label("is_this_file"))
                 .join(_files, _files.c.id == _jobs.c.file_id)
                 .where(failed, _jobs.c.continued_by.is_(None))
                 .order_by(_jobs.c.file_id.desc(), _jobs.c.position)
             ).all()
         barrier = last_done or 0
-        jobs = [_job(row) for row in rows]
-        kept = tuple(job for job in jobs if job.state is not State.DONE or job.batch_id > barrier)
+        kept = tuple(_job(row) for row in rows if row.state != State.DONE or row.file_id > barrier or row.is_this_file)
         return Earlier(kept, tuple((row.id, row.filed_as) for row in files))
 
     def counts(self) -> dict[str, int]:
@@ -560,17 +561,27 @@ def exists(folder: Path, path: Path | None = None) -> bool:
 def _take_lock(path: Path) -> int:
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        is_taken = _lock_soon(lock)
+    except OSError:
+        os.close(lock)
+        raise
+    if not is_taken:
         os.close(lock)
         raise LedgerLocked(
             f"another chromadrop has this state ({path.parent}): stop it first, "
             "or give this one a folder of its own (folders.state)"
-        ) from None
-    except OSError:
-        os.close(lock)
-        raise
+        )
     return lock
+
+
+def _lock_soon(lock: int) -> bool:
+    """Take the lock, in half a second at most: `is_daemon_alive` holds it for a moment when it looks."""
+    for _ in range(10):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        threading.Event().wait(0.05)
+    return False
 
 
 def _engine(path: Path, begin: str) -> sa.Engine:

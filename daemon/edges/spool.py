@@ -16,6 +16,7 @@ import json
 import os
 import re
 import stat
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -98,6 +99,7 @@ class Spool:
         self._ledger_id = ledger_id
         self._was_seen = was_seen
         self._is_prepared = False
+        self._preparing = threading.Lock()
         self._downloads = places.processing / ".downloads"
 
     # --- the root ---------------------------------------------------------------------------------
@@ -116,9 +118,10 @@ class Spool:
         """
         try:
             self._read_marker()
-            if not self._is_prepared:
-                self._prepare()
-                self._is_prepared = True
+            with self._preparing:
+                if not self._is_prepared:
+                    self._prepare()
+                    self._is_prepared = True
         except OSError as error:
             raise RootUnavailable(f"{error.filename or self.places.root}: {error.strerror or error}") from error
 
@@ -203,7 +206,9 @@ class Spool:
 
     # --- claim ------------------------------------------------------------------------------------
 
-    def claim(self, name: str, processing_name: str, fingerprint: Fingerprint, digest: str) -> None:
+    def claim(
+        self, name: str, processing_name: str, fingerprint: Fingerprint, digest: str, *, is_retry: bool = False
+    ) -> None:
         """Move a drop from inbox/ to processing/; the same call again finds it moved.
 
         Args:
@@ -211,6 +216,7 @@ class Spool:
             processing_name: path relative to processing/.
             fingerprint: of the file that was read.
             digest: SHA-256 of what was read, empty when it was too large.
+            is_retry: an earlier attempt may have got half way.
 
         Raises:
             DropVanished: it is in neither place.
@@ -224,6 +230,10 @@ class Spool:
         with _translated(f"move {display(name)} to processing/"):
             if not self._was_moved(source, target, fingerprint, digest):
                 _make_folder(target.parent)
+                if is_retry and os.path.lexists(target) and not os.path.lexists(source):
+                    # Killed after the move, before it was seen that this is not what was read.
+                    self._put_back(target, source)
+                    raise DropChanged(f"{display(name)} was replaced while it was claimed")
                 try:
                     move(source, target)
                 except FileNotFoundError:
@@ -312,19 +322,20 @@ class Spool:
             return False
         scratch = _scratch(target, filing.marker)
         if not is_ours:
+            self._restore(filing)
             _write_durably(scratch, filing.result)
             if not _moved(scratch, result):
                 return False
         if filing.explain is not None:
             _write_durably(scratch, filing.explain(target.relative_to(self.places.failed).as_posix()))
             scratch.replace(error)
-        if self._move_job_file(filing, target, scratch, may_be_there=is_ours):
+        if self._move_job_file(filing, target, may_be_there=is_ours):
             return True
         for path in (error, result):
             path.unlink(missing_ok=True)
         return False
 
-    def _move_job_file(self, filing: Filing, target: Path, scratch: Path, *, may_be_there: bool) -> bool:
+    def _move_job_file(self, filing: Filing, target: Path, *, may_be_there: bool) -> bool:
         source = self.places.processing / filing.processing_name
         try:
             move(source, target)
@@ -334,12 +345,23 @@ class Spool:
             _sync_folder(target.parent)  # stopped between copy and unlink
             source.unlink()
         except FileNotFoundError:
-            if target.exists():
-                return True
-            self.check_root()
-            _write_durably(scratch, filing.content)
-            return _moved(scratch, target)
+            # Not in processing/, though it was there before our result was: an earlier attempt has moved it, and
+            # perhaps somebody has taken it from there since.
+            if not may_be_there:
+                raise
         return True
+
+    def _restore(self, filing: Filing) -> None:
+        """Write a job file that somebody has deleted from processing/ anew."""
+        source = self.places.processing / filing.processing_name
+        if os.path.lexists(source):
+            return
+        self.check_root()
+        _make_folder(source.parent)
+        scratch = source.with_name(f".{filing.marker}.part")
+        _write_durably(scratch, filing.content)
+        scratch.replace(source)
+        _sync_folder(source.parent)
 
     @staticmethod
     def _filed_number(wanted: Path, marker: str) -> int | None:

@@ -62,10 +62,16 @@ def _planned(request: Request, position: int, left: list[Job], now: float) -> Jo
     return continue_from(job, match, now, may_pay_again=may_pay_again)
 
 
-def take(spool: Spool, job_file: JobFile) -> ClaimEnded:
-    """Move the file into processing/; the same call again finds it moved."""
+def take(spool: Spool, job_file: JobFile, *, is_retry: bool) -> ClaimEnded:
+    """Move the file into processing/; the same call again finds it moved.
+
+    Args:
+        spool: the folders.
+        job_file: claimed in the ledger.
+        is_retry: an earlier attempt, of this daemon or the one before, may have got half way.
+    """
     try:
-        spool.claim(job_file.name, job_file.processing_name, job_file.fingerprint, job_file.digest)
+        spool.claim(job_file.name, job_file.processing_name, job_file.fingerprint, job_file.digest, is_retry=is_retry)
     except NameTaken as error:
         return ClaimEnded(job_file.id, is_claimed=False, reason=str(error), is_collision=True)
     except (DropVanished, DropChanged) as error:

@@ -93,7 +93,7 @@ def download(
     job: Job,
     job_file: JobFile,
     *,
-    url: str,
+    url: str | None,
     template: str,
     should_stop: Callable[[], bool],
 ) -> DownloadEnded:
@@ -104,7 +104,7 @@ def download(
         spool: the folders.
         job: whose video it is.
         job_file: the batch that it belongs to, for its name and subfolder.
-        url: the signed link; never logged or kept.
+        url: the signed link; never logged or kept. None where it has grown old: a fresh one is asked for.
         template: of the video's name.
         should_stop: asked now and then; a cut download goes on at the next start.
     """
@@ -115,7 +115,9 @@ def download(
     except LinkExpired as error:
         return DownloadEnded(job.id, Deferred(error.reason, is_bounded=True))
     except (SpoolError, LedgerRefused) as error:
-        return DownloadEnded(job.id, Deferred(str(error)))
+        return DownloadEnded(job.id, Deferred(str(error), is_ours=True))
+    except AccountTroubled as error:
+        return DownloadEnded(job.id, Deferred(error.reason, is_outage=True))
     except Exception as error:  # noqa: BLE001 - the top of a worker: a download must end in an outcome
         reason = f"an error in chromadrop itself while downloading: {type(error).__name__}"
         return DownloadEnded(job.id, Deferred(reason, is_bounded=True))
@@ -126,13 +128,17 @@ def _download(
     spool: Spool,
     job: Job,
     job_file: JobFile,
-    url: str,
+    url: str | None,
     template: str,
     should_stop: Callable[[], bool],
 ) -> Downloaded:
     found = spool.published(job.id)
     if found is not None:
         return Downloaded(found)
+    if url is None:
+        url = studio.look(job.project_id or "").url
+        if url is None:
+            raise CloudDeferred("the cloud gave no fresh link to the video")
     part = studio.download(url, spool.part(job.id), should_stop=should_stop)
     folder = job_file.name.rpartition("/")[0]
     name = video_name(job, job_file, url=url, template=template)

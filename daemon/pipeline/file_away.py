@@ -41,13 +41,23 @@ def file_away(spool: Spool, job_file: JobFile, jobs: Sequence[Job], *, ledger_id
         ledger_id: for the marker.
         is_retry: an earlier attempt, of this daemon or the one before, may have got half way.
     """
+    try:
+        _clear(spool, job_file, ledger_id)
+        return FilingEnded(job_file.id, spool.file_away(_filing(job_file, jobs, ledger_id, is_retry=is_retry)))
+    except (SpoolError, LedgerRefused) as error:
+        return FilingEnded(job_file.id, None, str(error))
+    except Exception as error:  # noqa: BLE001 - the top of a worker: filing must end in an outcome
+        return FilingEnded(job_file.id, None, f"an error in chromadrop itself while filing: {type(error).__name__}")
+
+
+def _filing(job_file: JobFile, jobs: Sequence[Job], ledger_id: str, *, is_retry: bool) -> Filing:
     is_done = job_file.outcome is Outcome.DONE
 
     def explain(filed_name: str) -> bytes:
         # The cloud's words may hold lone surrogates, which JSON can say and UTF-8 cannot.
         return explanation(job_file, jobs, display(filed_name)).encode("utf-8", "backslashreplace")
 
-    filing = Filing(
+    return Filing(
         name=job_file.name,
         processing_name=job_file.processing_name,
         is_done=is_done,
@@ -57,13 +67,6 @@ def file_away(spool: Spool, job_file: JobFile, jobs: Sequence[Job], *, ledger_id
         content=job_file.content,
         is_retry=is_retry,
     )
-    try:
-        _clear(spool, job_file, ledger_id)
-        return FilingEnded(job_file.id, spool.file_away(filing))
-    except (SpoolError, LedgerRefused) as error:
-        return FilingEnded(job_file.id, None, str(error))
-    except Exception as error:  # noqa: BLE001 - the top of a worker: filing must end in an outcome
-        return FilingEnded(job_file.id, None, f"an error in chromadrop itself while filing: {type(error).__name__}")
 
 
 def clear(spool: Spool, job_file: JobFile, *, ledger_id: str) -> None:

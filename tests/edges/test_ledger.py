@@ -578,13 +578,14 @@ def test_the_chain_goes_on_from_its_end(ledger: Ledger) -> None:
 
 def test_after_it_was_done_a_file_is_a_new_order(ledger: Ledger) -> None:
     """Old videos are made anew; what may have been paid is never forgotten."""
-    jobs = failed_file(ledger, "x.yaml", [DONE, IN_DOUBT, GAVE_UP])
+    jobs = failed_file(ledger, "x.yaml", [DONE, IN_DOUBT, GAVE_UP], "failed/x (2).yaml")
     done_file, (again,) = entered(ledger, "x.yaml", request("something else"))
     advanced(ledger, again, *DONE)
     closed(ledger, done_file, Outcome.DONE, "done/x.yaml")
     assert ledger.earlier("x.yaml", "failed/x.yaml").jobs == tuple(jobs[1:])
     (later,) = failed_file(ledger, "x.yaml", [DONE])
     assert ledger.earlier("x.yaml", "failed/x.yaml").jobs == (later, *jobs[1:])
+    assert ledger.earlier("x (2).yaml", "failed/x (2).yaml").jobs == tuple(jobs), "its error text promised it"
 
 
 def test_a_name_that_was_only_done_continues_nothing(ledger: Ledger) -> None:

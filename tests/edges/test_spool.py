@@ -91,15 +91,11 @@ def dropped(spool: Spool, name: str = "x.yaml", content: bytes = CONTENT) -> Dro
     return Dropped(spool.places.inbox / name, name, content)
 
 
-def claim(spool: Spool, drop: Dropped, processing_name: str | None = None) -> Path:
+def claim(spool: Spool, drop: Dropped, processing_name: str | None = None, *, is_retry: bool = False) -> Path:
     """The drop, claimed; where it lies."""
-    name = processing_name or _short(drop.name)
-    spool.claim(drop.name, name, drop.fingerprint, drop.digest)
+    name = processing_name or drop.name
+    spool.claim(drop.name, name, drop.fingerprint, drop.digest, is_retry=is_retry)
     return spool.places.processing / name
-
-
-def _short(name: str) -> str:
-    return name
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -603,6 +599,17 @@ def test_a_stray_does_not_stand_in_for_a_drop_that_vanished(spool: Spool) -> Non
     assert files_in(spool.places.processing) == {"x.yaml": b"may have been paid"}
 
 
+def test_what_a_killed_claim_took_by_mistake_goes_back(spool: Spool) -> None:
+    """Killed after the move, before it was seen that the drop had been replaced: nobody would ever look at it."""
+    drop = dropped(spool)
+    drop.path.unlink()
+    in_processing(spool, content=b"the second")
+    with pytest.raises(DropChanged):
+        claim(spool, drop, is_retry=True)
+    assert files_in(spool.places.inbox) == {"x.yaml": b"the second"}
+    assert files_in(spool.places.processing) == {}
+
+
 def test_a_file_saved_again_after_the_claim_is_another_drop(spool: Spool) -> None:
     """The claim is made again after a crash: the new file stays, even with the same content."""
     drop = dropped(spool)
@@ -750,6 +757,15 @@ def test_filing_again_finds_that_all_is_done(spool: Spool) -> None:
     for _ in range(2):
         assert spool.file_away(filing(is_retry=True)) == filed
         assert files_in(spool.places.root) == before
+
+
+def test_filing_again_does_not_make_what_somebody_has_taken_since(spool: Spool) -> None:
+    """Killed after the move; a person has moved the job file back into inbox/ before the next start."""
+    in_processing(spool)
+    filed = spool.file_away(filing())
+    (spool.places.root / filed).rename(spool.places.inbox / "x.yaml")
+    assert spool.file_away(filing(is_retry=True)) == filed
+    assert files_in(spool.places.failed).keys() == {f"x.yaml{RESULT}", f"x.yaml{ERROR}"}
 
 
 def test_filing_again_finds_its_number_whatever_is_missing_before_it(
@@ -924,7 +940,7 @@ def test_a_claim_finds_its_way_whatever_fails(tmp_path: Path, is_done_first: boo
                 breaks = Breaks(breaking, nth, is_done_first=is_done_first)
                 with contextlib.suppress(FilingDeferred, RootUnavailable):
                     claim(spool, drop)
-            claim(spool, drop)
+            claim(spool, drop, is_retry=True)
             assert files_in(spool.places.inbox) == {}, (nth, breaks.names)
             assert files_in(spool.places.processing) == {"sub/x.yaml": CONTENT}, (nth, breaks.names)
         if not breaks.has_broken:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from daemon.core.batch import parse_batch
 from daemon.core.drop import Drop, Fingerprint
 from daemon.core.errors import BatchInvalid, CloudDeferred
-from daemon.core.messages import DropReady, ScanEnded
+from daemon.core.messages import DropReady, PauseSeen, ScanEnded
 from daemon.core.problem import Problem
 from daemon.core.report import Stop
 from daemon.core.schedule import Instant
@@ -210,6 +210,7 @@ class World:
             is_once=self.is_once,
         )
         self.dispatcher.recover(self.now)
+        self.mailbox.append(PauseSeen(is_paused=False))
 
     def kill(self) -> None:
         """Let go of everything without a word, as SIGKILL does."""

@@ -1,0 +1,221 @@
+"""The workers: enough of them, never too many, and none that dies of its work."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+import pytest
+
+from daemon.crew import MOST_LOOKERS, Crew, Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PATIENCE_SECONDS = 30.0
+"""No test waits so long unless it fails."""
+
+
+class Mailbox(SimpleQueue[object]):
+    """What the workers say."""
+
+    def next(self) -> object:
+        return self.get(timeout=PATIENCE_SECONDS)
+
+    def take(self, count: int) -> list[object]:
+        return [self.next() for _ in range(count)]
+
+
+class Gate:
+    """Calls that wait until they are let go, and say that they have begun."""
+
+    def __init__(self) -> None:
+        self.begun: SimpleQueue[int] = SimpleQueue()
+        self._open = threading.Event()
+
+    def call(self, number: int) -> Callable[[], int]:
+        def wait() -> int:
+            self.begun.put(number)
+            assert self._open.wait(PATIENCE_SECONDS)
+            return number
+
+        return wait
+
+    def wait_for(self, count: int) -> set[int]:
+        return {self.begun.get(timeout=PATIENCE_SECONDS) for _ in range(count)}
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def mailbox() -> Mailbox:
+    return Mailbox()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """Open at the end, so that no worker is left behind."""
+    found = Gate()
+    yield found
+    found.open()
+
+
+@pytest.fixture
+def pool(mailbox: Mailbox, gate: Gate) -> Iterator[Pool]:
+    found = Pool("test", 3, mailbox.put)
+    yield found
+    gate.open()
+    found.close(PATIENCE_SECONDS)
+    assert names("test-") == []
+
+
+def names(beginning: str) -> list[str]:
+    """The living workers."""
+    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith(beginning))
+
+
+def test_what_a_call_returns_is_posted(pool: Pool, mailbox: Mailbox) -> None:
+    """Each of them, whatever it is."""
+    for number in range(50):
+        pool.submit(lambda number=number: number)  # type: ignore[misc]  # a default that binds
+    assert sorted(mailbox.take(50), key=str) == sorted(range(50), key=str)
+
+
+def test_no_worker_before_there_is_work(pool: Pool) -> None:
+    """A daemon with nothing to do has no threads."""
+    assert pool.most == 3
+    assert names("test-") == []
+
+
+def test_it_grows_with_the_work_up_to_its_limit(pool: Pool, mailbox: Mailbox, gate: Gate) -> None:
+    """As many at once as it may, the rest afterwards."""
+    for number in range(5):
+        pool.submit(gate.call(number))
+    assert gate.wait_for(3) == {0, 1, 2}
+    assert names("test-") == ["test-1", "test-2", "test-3"]
+    assert gate.begun.empty()
+    gate.open()
+    assert set(mailbox.take(5)) == {0, 1, 2, 3, 4}
+
+
+def test_a_limit_that_was_raised_counts_at_once(pool: Pool, gate: Gate) -> None:
+    """SIGHUP."""
+    for number in range(3):
+        pool.submit(gate.call(number))
+    gate.wait_for(3)
+    pool.most = 4
+    pool.submit(gate.call(3))
+    assert gate.wait_for(1) == {3}
+
+
+def test_workers_are_used_again(pool: Pool, mailbox: Mailbox) -> None:
+    """However much work comes in the course of time."""
+    for number in range(100):
+        pool.submit(lambda number=number: number)  # type: ignore[misc]  # a default that binds
+        assert mailbox.next() == number
+    assert len(names("test-")) <= 3
+
+
+def test_one_bad_call_does_not_end_the_work(pool: Pool, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told to whoever hears of exceptions in threads (logs), and the next call is made."""
+    told: SimpleQueue[threading.ExceptHookArgs] = SimpleQueue()
+    monkeypatch.setattr(threading, "excepthook", told.put)
+    pool.most = 1
+
+    def bad() -> object:
+        raise LookupError("a bug")
+
+    pool.submit(bad)
+    pool.submit(lambda: "good")
+    assert mailbox.next() == "good"
+    assert told.get(timeout=PATIENCE_SECONDS).exc_type is LookupError
+
+
+def test_closing_ends_every_worker(mailbox: Mailbox) -> None:
+    """And may be said twice, or of a pool that never had one."""
+    pool = Pool("closing", 3, mailbox.put)
+    pool.close(PATIENCE_SECONDS)
+    for number in range(9):
+        pool.submit(lambda number=number: number)  # type: ignore[misc]  # a default that binds
+    mailbox.take(9)
+    pool.close(PATIENCE_SECONDS)
+    assert names("closing-") == []
+    pool.close(PATIENCE_SECONDS)
+
+
+def test_closing_starts_nothing_more(mailbox: Mailbox, gate: Gate) -> None:
+    """What has begun ends; an export that was only waiting for a worker is never sent."""
+    pool = Pool("closing", 1, mailbox.put)
+    for number in range(10):
+        pool.submit(gate.call(number))
+    gate.wait_for(1)
+    pool.close(0.0)
+    gate.open()
+    pool.close(PATIENCE_SECONDS)
+    assert mailbox.next() == 0
+    assert mailbox.empty()
+    assert gate.begun.empty()
+
+
+def test_a_worker_that_hangs_does_not_hold_the_program(pool: Pool, gate: Gate) -> None:
+    """Closing gives up on it; it is a daemon thread, which the end of the program does not wait for."""
+    pool.submit(gate.call(1))
+    gate.wait_for(1)
+    pool.close(0.0)
+    (worker,) = (thread for thread in threading.enumerate() if thread.name.startswith("test-"))
+    assert worker.daemon
+
+
+# --- the crew -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def crew(mailbox: Mailbox, gate: Gate) -> Iterator[Crew]:
+    found = Crew(mailbox.put, max_rendering=2, downloads=1)
+    yield found
+    gate.open()
+    found.close(PATIENCE_SECONDS)
+
+
+def test_no_kind_of_work_delays_another(crew: Crew, mailbox: Mailbox, gate: Gate) -> None:
+    """Exports, downloads, and moves all hang: a look is made all the same."""
+    for number, submit in enumerate((crew.export, crew.export, crew.download, crew.file)):
+        submit(gate.call(number))
+    assert gate.wait_for(4) == {0, 1, 2, 3}
+    crew.look(lambda: "looked")
+    assert mailbox.next() == "looked"
+
+
+def test_files_are_moved_one_after_the_other_in_order(crew: Crew, mailbox: Mailbox, gate: Gate) -> None:
+    """A claim, what it clears away, and its filing never overtake each other."""
+    crew.file(gate.call(0))
+    for number in range(1, 100):
+        crew.file(lambda number=number: number)  # type: ignore[misc]  # a default that binds
+    gate.wait_for(1)
+    assert mailbox.empty()
+    gate.open()
+    assert mailbox.take(100) == list(range(100))
+    assert names("file-") == ["file-1"]
+
+
+def test_other_limits_are_taken(crew: Crew, gate: Gate) -> None:
+    """More downloads at once, without a restart."""
+    crew.download(gate.call(0))
+    gate.wait_for(1)
+    crew.resize(max_rendering=10_000, downloads=3)
+    crew.download(gate.call(1))
+    crew.download(gate.call(2))
+    assert gate.wait_for(2) == {1, 2}
+    assert crew._lookers.most == MOST_LOOKERS
+
+
+def test_closing_the_crew_ends_all(mailbox: Mailbox) -> None:
+    """No pool is forgotten."""
+    crew = Crew(mailbox.put, max_rendering=2, downloads=1)
+    for submit in (crew.export, crew.look, crew.download, crew.file):
+        submit(lambda: None)
+    mailbox.take(4)
+    crew.close(PATIENCE_SECONDS)
+    assert [name for kind in ("export-", "look-", "download-", "file-") for name in names(kind)] == []
