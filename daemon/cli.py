@@ -417,6 +417,19 @@ def _live(*, is_kept: bool) -> Iterator[Callable[[Overview], None]]:
         )
 
 
+def _raise_if_unread() -> None:
+    """Notice that nobody reads our output any more also while there is nothing to say (poll(2), POLLERR)."""
+    import select
+
+    events: list[tuple[int, int]] = []
+    with suppress(OSError, ValueError, AttributeError):  # no real file, or no poll on this system
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        events = poll.poll(0)
+    if any(event & select.POLLERR for _, event in events):
+        raise BrokenPipeError
+
+
 class _Lines:
     """What is going on as single lines, not more often than people can read, and only where something changed."""
 
@@ -427,6 +440,7 @@ class _Lines:
 
     def __call__(self, overview: Overview) -> None:
         """Print it, if it is news."""
+        _raise_if_unread()
         line = self._line(overview)
         if line != self._last and overview.at - self._said_at >= LINE_SECONDS:
             self._last, self._said_at = line, overview.at

@@ -8,6 +8,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from daemon.core.schedule import EXPORTS_AT_ONCE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -86,12 +88,12 @@ class Crew:
 
     Args:
         post: the mailbox.
-        max_rendering: as many exports may be under way.
+        max_rendering: as many looks may be under way, up to a limit.
         downloads: at once.
     """
 
     def __init__(self, post: Callable[[object], None], *, max_rendering: int, downloads: int) -> None:
-        self._exporters = Pool("export", min(max_rendering, MOST_LOOKERS), post)
+        self._exporters = Pool("export", EXPORTS_AT_ONCE, post)
         self._lookers = Pool("look", min(max_rendering, MOST_LOOKERS), post)
         self._downloaders = Pool("download", downloads, post)
         self._filers = Pool("file", 1, post)
@@ -114,7 +116,7 @@ class Crew:
 
     def resize(self, *, max_rendering: int, downloads: int) -> None:
         """Take other limits; threads that are there stay."""
-        self._exporters.most = self._lookers.most = min(max_rendering, MOST_LOOKERS)
+        self._lookers.most = min(max_rendering, MOST_LOOKERS)
         self._downloaders.most = downloads
 
     def close(self, seconds: float) -> None:

@@ -49,7 +49,7 @@ from daemon.core.report import (
     Stop,
     Troubled,
 )
-from daemon.core.schedule import REFUSALS_IN_A_ROW, Instant, back_off, is_past_deadline, next_look
+from daemon.core.schedule import EXPORTS_AT_ONCE, REFUSALS_IN_A_ROW, Instant, back_off, is_past_deadline, next_look
 from daemon.core.video_name import default_template, numbered
 from daemon.edges.ledger import Entry, Work
 from daemon.pipeline import claim, export, fetch, file_away
@@ -68,8 +68,6 @@ ONCE_PATIENCE_SECONDS: Final = 300.0
 """``run --once`` ends when the cloud or the root has been away for so long; all of it is resumable."""
 STOP_LEDGER_SECONDS: Final = 20.0
 """After SIGTERM, a ledger that cannot be written is waited for so long."""
-EXPORTS_AT_ONCE: Final = 32
-"""However many renders may be in flight: a crash puts no more jobs in doubt than this."""
 DOWNLOADS_IN_A_ROW: Final = 50
 """After so many deferrals in a row, outages apart, a download is given up; it costs nothing to try again."""
 LINK_SECONDS: Final = 60.0

@@ -69,16 +69,17 @@ def retry(
         may_pay_again: a person's word that what may have been paid may be ordered again.
         cwd: the current folder, absolute.
     """
-    seen: set[str] = set()
+    found: dict[str, str | None] = {}  # all are looked up before the first is moved: failed/* names a file thrice
     for given in names:
         try:
-            name = find(given, places.failed, cwd)
+            found.setdefault(find(given, places.failed, cwd))
         except NotThere as error:
-            yield Retried(display(given), is_back=False, texts=(str(error),))
-            continue
-        if name not in seen:
-            seen.add(name)
+            found[display(given)] = str(error)
+    for name, why_not in found.items():
+        if why_not is None:
             yield _put_back(name, places, ledger, version, may_pay_again=may_pay_again)
+        else:
+            yield Retried(name, is_back=False, texts=(why_not,))
 
 
 # --- which file is meant --------------------------------------------------------------------------

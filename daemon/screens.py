@@ -5,6 +5,7 @@ Whatever people or the cloud wrote stands in `rich.text.Text`, never in markup, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -111,15 +112,22 @@ def _work(overview: Overview, width: int, room: int | None) -> Iterator[Renderab
     yield Text(f"{_many(overview.file_count, 'job file')} in work: {_counted(overview.counts)}", style="bold")
     rows = [*_rows(overview)]
     shown = rows if room is None else rows[:room]
-    for head, jobs in _by_file(shown):
-        yield head
-        yield _job_table(jobs, overview.at, width)
+    for group in _grouped(shown):
+        yield group if isinstance(group, Text) else _job_table(group, overview.at, width)
     hidden = sum(not isinstance(row, Text) for row in rows[len(shown) :]) + _unread(overview)
     if hidden:
         yield Text(f"  … and {_many(hidden, 'more video')}", style="dim")
 
 
-def _job_table(jobs: Iterable[JobView], now: float, width: int) -> Table:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A video, with its file's name where the file has no other."""
+
+    job: JobView
+    file_name: str = ""
+
+
+def _job_table(rows: Iterable[_Row], now: float, width: int) -> Table:
     # The widths are fixed, so that the tables of all files look like one.
     table = Table.grid(padding=(0, 1), expand=True)
     is_wide = width >= _WIDE
@@ -128,29 +136,36 @@ def _job_table(jobs: Iterable[JobView], now: float, width: int) -> Table:
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     if is_wide:
         table.add_column(no_wrap=True, width=24, overflow="ellipsis", style="dim")
-    for job in jobs:
-        table.add_row(*_cells(job, now, is_wide=is_wide))
+    for row in rows:
+        table.add_row(*_cells(row, now, is_wide=is_wide))
     return table
 
 
-def _by_file(rows: Iterable[JobView | Text]) -> Iterator[tuple[Text, list[JobView]]]:
-    found: list[tuple[Text, list[JobView]]] = []
+def _grouped(rows: Iterable[_Row | Text]) -> Iterator[Text | list[_Row]]:
+    found: list[_Row] = []
     for row in rows:
-        if isinstance(row, Text):
-            found.append((row, []))
-        else:
-            found[-1][1].append(row)
-    yield from found
+        if not isinstance(row, Text):
+            found.append(row)
+            continue
+        if found:
+            yield found
+        found = []
+        yield row
+    if found:
+        yield found
 
 
 def _unread(overview: Overview) -> int:
     return sum(overview.counts.values()) - sum(len(file.jobs) for file in overview.files)
 
 
-def _rows(overview: Overview) -> Iterator[Text | JobView]:
+def _rows(overview: Overview) -> Iterator[Text | _Row]:
     for file in overview.files:
+        if file.job_count == 1 and file.jobs:
+            yield _Row(file.jobs[0], file.name)
+            continue
         yield _file_line(file)
-        yield from file.jobs
+        yield from (_Row(job) for job in file.jobs)
 
 
 def _file_line(file: FileView) -> Text:
@@ -164,14 +179,17 @@ def _file_line(file: FileView) -> Text:
     return line
 
 
-def _cells(job: JobView, now: float, *, is_wide: bool) -> list[RenderableType]:
+def _cells(row: _Row, now: float, *, is_wide: bool) -> list[RenderableType]:
+    job = row.job
     style = _STYLES[job.state]
     has_bar = job.state is State.RENDERING
-    text = Text(f'"{job.text}"')
+    text = Text(f"{row.file_name}  ", style="bold") if row.file_name else Text()
     if job.reason:
-        text = Text(job.reason, style="yellow" if job.state is not State.FAILED else "red")
+        text.append(job.reason, style="not bold red" if job.state is State.FAILED else "not bold yellow")
+    else:
+        text.append(f'"{job.text}"', style="not bold")
     cells: list[RenderableType] = [
-        Text(f"{job.n:>4}", style="dim"),
+        Text("" if row.file_name else str(job.n), style="dim"),
         Text(job.state.value, style=style),
         ProgressBar(total=100, completed=job.percent, width=_BAR_CELLS) if has_bar else Text(""),
         Text(f"{job.percent:.0f} %" if has_bar else ""),

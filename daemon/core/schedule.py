@@ -16,6 +16,8 @@ class Instant:
 
 LONGEST_BACK_OFF_SECONDS: Final = 60.0
 LONGEST_RETRY_AFTER_SECONDS: Final = 300.0
+EXPORTS_AT_ONCE: Final = 32
+"""However many renders may be in flight: a crash puts no more jobs in doubt than this."""
 REFUSALS_IN_A_ROW: Final = 6
 """After so many bounded deferrals in a row (404, other 4xx, ``success: false``) a render is refused (API.md)."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import sqlite3
 import subprocess
@@ -198,6 +200,18 @@ def test_a_state_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> No
         Ledger(tmp_path / "state")
 
 
+def test_a_file_system_without_locks_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the lock nothing keeps a second daemon away."""
+
+    def refuse(_lock: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(LedgerUnavailable, match=os.strerror(errno.ENOLCK)):
+        Ledger(tmp_path)
+    assert not exists(tmp_path)
+
+
 def test_the_database_may_lie_elsewhere(tmp_path: Path) -> None:
     """ledger.url names it; the state folder still has the lock."""
     path = tmp_path / "elsewhere.db"
@@ -335,6 +349,36 @@ def test_what_is_filed_away_is_finished(ledger: Ledger) -> None:
     assert (found.id, found.content, found.outcome) == (one.id, b"", Outcome.DONE)
     assert ledger.counts() == {"queued": 1, "exporting": 0, "rendering": 0, "done": 0, "failed": 0}
     assert ledger.unfinished()[0][1] == jobs
+
+
+def test_a_glance_is_bounded(ledger: Ledger) -> None:
+    """The oldest files without their content, and of their jobs those that move; all of them are counted."""
+    first, (waiting, moving) = entered(ledger, "a.yaml", request("1"), request("2"))
+    moving = advanced(ledger, moving, *ACCEPTED)
+    second, (late,) = entered(ledger, "b.yaml")
+    entered(ledger, "c.yaml")
+    glance = ledger.glance(2, 2)
+    assert glance.file_count == 3
+    assert glance.files == (
+        (replace(first, content=b""), (waiting, moving), {"queued": 1, "rendering": 1}),
+        (replace(second, content=b""), (), {"queued": 1}),
+    )
+    assert ledger.glance(2, 1).files[0][1] == (moving,)
+    assert ledger.glance(9, 9).files[1][1] == (late,)
+
+
+def test_nothing_to_be_written_says_so(ledger: Ledger) -> None:
+    """So that an idle daemon writes nothing."""
+    assert Work().is_empty
+    for work in (Work(notes={"a": None}), Work(progress={1: 0.0}), Work(withdrawn=[1]), Work(entries=[Entry(0, "x")])):
+        assert not work.is_empty
+    job_file, (job,) = entered(ledger)
+    work = Work()
+    work.change_job(job, job)
+    assert not work.is_empty
+    work = Work()
+    work.change_file(job_file, job_file)
+    assert not work.is_empty
 
 
 def test_many_changes_of_one_job_are_one_write(ledger: Ledger) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -225,6 +226,14 @@ def test_each_refusal_has_its_way_around(
     _no_renameat2(monkeypatch, code)
     if link_code is not None:
         monkeypatch.setattr(os, "link", _refuse(link_code))
+    (tmp_path / "a").write_text("mine")
+    move(tmp_path / "a", tmp_path / "b")
+    assert files_in(tmp_path) == {"b": b"mine"}
+
+
+def test_a_system_without_the_call_has_its_way_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS, and C libraries that are older than the call."""
+    monkeypatch.setattr(spool_module, "_C_RENAMEAT2", None)
     (tmp_path / "a").write_text("mine")
     move(tmp_path / "a", tmp_path / "b")
     assert files_in(tmp_path) == {"b": b"mine"}
@@ -740,6 +749,48 @@ def test_a_name_that_is_taken_at_the_last_moment_is_left_alone(spool: Spool, mon
         f"x (2).yaml{RESULT}": result_of("L-1"),
         f"x (2).yaml{ERROR}": b"x (2).yaml: L-1",
     }
+
+
+def test_a_result_name_that_is_taken_at_the_last_moment_is_left_alone(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of ours stays beside somebody's file."""
+    in_processing(spool)
+    real = spool_module._rename_no_replace
+
+    def sudden(source: Path, target: Path) -> None:
+        if target.name == f"x.yaml{RESULT}":
+            target.write_text("theirs")
+        real(source, target)
+
+    monkeypatch.setattr(spool_module, "_rename_no_replace", sudden)
+    assert spool.file_away(filing(is_done=True)) == "done/x (2).yaml"
+    assert files_in(spool.places.done) == {
+        f"x.yaml{RESULT}": b"theirs",
+        "x (2).yaml": CONTENT,
+        f"x (2).yaml{RESULT}": result_of("L-1"),
+    }
+
+
+@pytest.mark.parametrize(("code", "is_fatal"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)])
+def test_a_folder_that_cannot_be_synced_is_no_reason_to_stop(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, code: int, is_fatal: bool
+) -> None:
+    """Where a network file system does not know how; one that tried and failed is believed."""
+    in_processing(spool)
+    real = os.fsync
+
+    def sync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            _refuse(code)("folder")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    if is_fatal:
+        with pytest.raises(FilingDeferred, match=os.strerror(code)):
+            spool.file_away(filing())
+    else:
+        assert spool.file_away(filing()) == "failed/x.yaml"
 
 
 @pytest.mark.parametrize("is_retry", [True, False])

@@ -16,7 +16,8 @@ from daemon.core.errors import (
     LedgerUnavailable,
 )
 from daemon.core.messages import PauseSeen, RootFound, RootLost, ScanEnded
-from daemon.dispatcher import EXPORTS_AT_ONCE, Limits
+from daemon.core.schedule import EXPORTS_AT_ONCE
+from daemon.dispatcher import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,181 @@
+"""What is going on, as `status` gathers and shows it."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+from story import NOW, Story
+
+from daemon import screens
+from daemon.core.errors import LedgerRefused, LedgerUnavailable
+from daemon.core.job import Downloaded, Exported, ExportStarted, InDoubt, Progressed, State, Video
+from daemon.overview import EXCERPT_CHARACTERS, MOST_WAITING, Overview, document, gather
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VIDEO = Video("videos/a.mp4", 3, "00")
+
+
+def _gather(story: Story) -> Overview:
+    return gather(story.config, story.paths, story.state, NOW + 65)
+
+
+def _shown(overview: Overview, *, width: int = 100, height: int | None = None) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, highlight=False, force_terminal=False)
+    console.print(screens.screen(overview, width=width, height=height))
+    return stream.getvalue()
+
+
+def test_before_the_first_run_it_says_so_and_makes_nothing(tmp_path: Path) -> None:
+    """Where nothing has run, there is nothing to tell, and looking leaves nothing behind."""
+    overview = _gather(Story(tmp_path))
+    assert not overview.has_ledger
+    assert "has not run here yet" in _shown(overview)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_file_is_a_ledger_that_is_being_made(tmp_path: Path) -> None:
+    """A daemon that is just making its ledger is not disturbed."""
+    story = Story(tmp_path)
+    story.state.mkdir()
+    (story.state / "ledger.sqlite3").touch()
+    assert not _gather(story).has_ledger
+    assert (story.state / "ledger.sqlite3").stat().st_size == 0
+
+
+def test_what_is_no_ledger_is_told_in_words(tmp_path: Path) -> None:
+    """A file that SQLite cannot read is an error that names it."""
+    story = Story(tmp_path)
+    story.state.mkdir()
+    (story.state / "ledger.sqlite3").write_bytes(b"no database, for sure" * 100)
+    with pytest.raises(LedgerUnavailable, match=r"ledger\.sqlite3"):
+        _gather(story)
+
+
+def test_a_ledger_of_another_release_is_refused(tmp_path: Path) -> None:
+    """What another schema means is not guessed."""
+    with Story(tmp_path) as story:
+        story.ledger.note("schema_version", "99")
+    with pytest.raises(LedgerRefused):
+        _gather(story)
+
+
+def test_it_tells_states_progress_and_waiting_drops(tmp_path: Path) -> None:
+    """Jobs with their state, percent, and project; drops by their names; the daemon by its lock."""
+    with Story(tmp_path) as story:
+        _, (one, two, _three) = story.claim("spring/three.yaml", "first", "second", "third")
+        rendering = story.advance(one, ExportStarted(), Exported("P1"))
+        story.advance(rendering, Progressed(42.0))
+        story.advance(two, ExportStarted(), Exported("P2"), Downloaded(VIDEO))
+        for name in ("b.yaml", "a.yaml", ".hidden.yaml", "notes.txt"):
+            (story.paths.inbox / name).touch()
+        (story.paths.inbox / "PAUSE").touch()
+        overview = _gather(story)
+    assert overview.daemon.is_running
+    assert overview.counts == {"queued": 1, "exporting": 0, "rendering": 1, "done": 1, "failed": 0}
+    [file] = overview.files
+    assert [(job.n, job.state, job.percent, job.project_id, job.text) for job in file.jobs] == [
+        (1, State.RENDERING, 42.0, "P1", "first"),
+        (2, State.DONE, 100.0, "P2", "second"),
+        (3, State.QUEUED, 0.0, None, "third"),
+    ]
+    assert overview.inbox.names == ("a.yaml", "b.yaml")
+    assert overview.inbox.is_paused
+    shown = _shown(overview)
+    for text in ("is running", "spring/three.yaml", "1 of 3 done", "42 %", "1:05", "a.yaml, b.yaml", "paused"):
+        assert text in shown
+
+
+def test_what_was_filed_away_says_what_became_of_it(tmp_path: Path) -> None:
+    """A failed file says how many videos failed and how many of these may have been paid."""
+    with Story(tmp_path) as story:
+        job_file, (one, two) = story.claim("x.yaml", "first", "second")
+        jobs = [
+            story.advance(one, ExportStarted(), Exported("P1"), Downloaded(VIDEO)),
+            story.advance(two, ExportStarted(), InDoubt("no answer came")),
+        ]
+        story.file_away(job_file, jobs)
+    overview = _gather(story)
+    assert not overview.daemon.is_running
+    [filed] = overview.filed
+    assert (filed.filed_as, filed.videos, filed.failures, filed.in_doubt) == ("failed/x.yaml", 1, 1, 1)
+    assert "failed/x.yaml  1 video, 1 failed, of these 1 may have been paid" in _shown(overview)
+
+
+def test_troubles_are_told_as_past_when_no_daemon_runs(tmp_path: Path) -> None:
+    """A note of a daemon that has ended is not news of now."""
+    with Story(tmp_path) as story:
+        story.ledger.note("account", {"reason": "no credit", "since": NOW})
+        story.ledger.note("cloud", "the connection was refused")
+        running = _gather(story)
+    assert "! account trouble, new orders wait and no job fails: no credit" in _shown(running)
+    assert "! when it last ran: the cloud is away" in _shown(_gather(story))
+    assert "no credit" in screens.line(running)
+
+
+def test_nothing_that_others_wrote_steers_the_terminal(tmp_path: Path) -> None:
+    """Markup and control characters from file names and texts are shown, not obeyed."""
+    with Story(tmp_path) as story:
+        _, (job,) = story.claim("[red]n\x1b[2J.yaml", "[bold]hi[/bold] \u202ething")
+        story.advance(job, ExportStarted(), Exported("[link]P"))
+        (story.paths.inbox / "w\n[blink].yaml").touch()
+        overview = _gather(story)
+    shown = _shown(overview, width=140)
+    assert "[red]n\\x1b[2J.yaml" in shown
+    assert "[bold]hi[/bold] \\u202ething" in shown
+    assert "[link]P" in shown
+    assert "w\\n[blink].yaml" in shown
+    assert "\x1b" not in shown + json.dumps(document(overview)) + screens.line(overview)
+
+
+@pytest.mark.parametrize("height", [8, 24])
+@pytest.mark.parametrize("width", [30, 80, 200])
+def test_the_live_screen_fits_the_terminal(tmp_path: Path, width: int, height: int) -> None:
+    """However many jobs there are, the screen is no higher than what it must show, and says what it hides."""
+    with Story(tmp_path) as story:
+        story.claim("many.yaml", *(f"text {n}" for n in range(60)))
+        overview = _gather(story)
+    shown = _shown(overview, width=width, height=height)
+    assert "more video" in shown
+    assert len(shown.splitlines()) <= height
+
+
+def test_long_lists_are_bounded(tmp_path: Path) -> None:
+    """Many drops are counted, some are named; a long text is an excerpt."""
+    with Story(tmp_path) as story:
+        story.claim("x.yaml", "word " * 200)
+        for n in range(3 * MOST_WAITING):
+            (story.paths.inbox / f"{n:03}.yaml").touch()
+        overview = _gather(story)
+    assert overview.inbox.count == 3 * MOST_WAITING
+    assert len(overview.inbox.names) == MOST_WAITING
+    assert len(overview.files[0].jobs[0].text) == EXCERPT_CHARACTERS
+
+
+def test_the_document_keeps_its_keys(tmp_path: Path) -> None:
+    """Programs rely on these keys (the help of `status` lists them)."""
+    with Story(tmp_path) as story:
+        job_file, (job,) = story.claim("x.yaml", "first")
+        jobs = [story.advance(job, ExportStarted(), Exported("P1"), Downloaded(VIDEO))]
+        story.file_away(job_file, jobs)
+        story.claim("y.yaml", "second")
+        found = document(_gather(story))
+    assert list(found) == [
+        "at", "root", "state_folder", "has_ledger", "daemon", "troubles", "paused", "inbox", "counts", "file_count",
+        "files", "filed",
+    ]  # fmt: skip
+    assert list(found["files"][0]) == ["file", "claimed_at", "outcome", "problems", "counts", "jobs"]
+    assert list(found["files"][0]["jobs"][0]) == [
+        "n", "state", "percent", "project_id", "text", "since", "reason", "paid", "video",
+    ]  # fmt: skip
+    assert list(found["filed"][0]) == [
+        "file", "filed_as", "outcome", "settled_at", "videos", "failures", "in_doubt", "problems",
+    ]  # fmt: skip
+    assert found["at"] == "2023-11-14T22:14:25.000Z"
+    json.dumps(found, allow_nan=False)
