@@ -185,7 +185,7 @@ def _root_finding(paths: Paths, marker: str | None, ours: _Ours | None) -> Findi
 
 @dataclass(frozen=True, slots=True)
 class _Ours:
-    id: str = ""
+    id: str | None = None
     has_seen_root: bool = False
 
 

@@ -896,7 +896,7 @@ class Dispatcher:
         if message.filed_as is None:
             self._retry_filing(job_file.id, message.reason, now, lambda _then: self._file_away(job_file, is_retry=True))
             return
-        closed = replace(job_file, state=FileState.CLOSED, filed_as=message.filed_as)
+        closed = replace(job_file, state=FileState.CLOSED, closed_at=now.wall, filed_as=message.filed_as)
         self._work.change_file(job_file, closed)
         self._enter_file("batch.filed", now, closed, outcome=closed.outcome, filed_as=display(message.filed_as))
         self._forget(job_file.id)

@@ -47,6 +47,7 @@ class JobFile:
         claimed_at: wall-clock seconds.
         outcome: once settled.
         settled_at: wall-clock seconds.
+        closed_at: wall-clock seconds when it was filed away.
         filed_as: path relative to the root, once closed.
         clears: earlier job files (number, path relative to the root) whose result and error files are to be taken away.
     """
@@ -62,5 +63,6 @@ class JobFile:
     claimed_at: float
     outcome: Outcome | None = None
     settled_at: float | None = None
+    closed_at: float | None = None
     filed_as: str | None = None
     clears: tuple[tuple[int, str], ...] = ()

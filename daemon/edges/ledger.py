@@ -87,7 +87,7 @@ _files = sa.Table(
     sa.Column("claimed_at", sa.Float, nullable=False),
     sa.Column("outcome", sa.Text),
     sa.Column("settled_at", sa.Float),
-    sa.Column("closed_at", sa.Float),
+    sa.Column("closed_at", sa.Float, index=True),
     sa.Column("filed_as", _FileName, index=True),
     sa.Column("clears", _Json, nullable=False),
     sqlite_autoincrement=True,
@@ -523,7 +523,10 @@ class Ledger:
         """The job files that were filed away last, latest first, with their jobs."""
         with self._transaction() as connection:
             files = connection.execute(
-                sa.select(_files).where(_files.c.state == FileState.CLOSED).order_by(_files.c.id.desc()).limit(most)
+                sa.select(_files)
+                .where(_files.c.state == FileState.CLOSED)
+                .order_by(_files.c.closed_at.desc(), _files.c.id.desc())
+                .limit(most)
             ).all()
             ids = [row.id for row in files]
             jobs = connection.execute(sa.select(_jobs).where(_jobs.c.file_id.in_(ids)).order_by(_jobs.c.id)).all()
@@ -689,6 +692,7 @@ def _file_changes(job_file: JobFile) -> dict[str, Any]:
         "state": job_file.state,
         "outcome": job_file.outcome,
         "settled_at": job_file.settled_at,
+        "closed_at": job_file.closed_at,
         "filed_as": job_file.filed_as,
         "clears": [list(pair) for pair in job_file.clears],
     }
@@ -720,6 +724,7 @@ def _file(row: sa.Row[Any]) -> JobFile:
         claimed_at=row.claimed_at,
         outcome=None if row.outcome is None else Outcome(row.outcome),
         settled_at=row.settled_at,
+        closed_at=row.closed_at,
         filed_as=row.filed_as,
         clears=tuple((pair[0], pair[1]) for pair in row.clears),
     )

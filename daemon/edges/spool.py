@@ -329,6 +329,7 @@ class Spool:
         if filing.explain is not None:
             _write_durably(scratch, filing.explain(target.relative_to(self.places.failed).as_posix()))
             scratch.replace(error)
+        _sync_folder(target.parent)  # by the result a later attempt knows that the job file is on its way
         if self._move_job_file(filing, target, may_be_there=is_ours):
             return True
         for path in (error, result):
