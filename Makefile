@@ -1,5 +1,5 @@
 # Two commands do everything: make demo, make test. Needs Python 3.11 or newer, make, and git.
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python3.14 python; do \
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 VENV := .venv

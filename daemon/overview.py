@@ -263,12 +263,8 @@ def gather(config: Config, paths: Paths, state: Path, now: float, *, is_running:
             file_count=glance.file_count,
             files=tuple(_file(job_file, jobs, counts) for job_file, jobs, counts in glance.files),
             inbox=inbox,
-            filed=_latest(_filed(job_file, jobs) for job_file, jobs in ledger.latest_closed(MOST_FILED)),
+            filed=tuple(_filed(job_file, jobs) for job_file, jobs in ledger.latest_closed(MOST_FILED)),
         )
-
-
-def _latest(filed: Iterable[FiledView]) -> tuple[FiledView, ...]:
-    return tuple(sorted(filed, key=lambda view: view.settled_at or 0.0, reverse=True))
 
 
 def _inbox(inbox: Path) -> InboxView:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import stat
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from story import Story
 
-from daemon import config
+from daemon import app, config
 from daemon.checkup import Finding, check, exit_code
 from daemon.edges import mounts, spool
 from daemon.edges.studio import Studio
@@ -224,13 +226,8 @@ def test_a_cloud_that_cannot_be_reached_is_69(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", [-3600.0, 3600.0])
 def test_a_wrong_clock_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """More than a minute away from the cloud's own Date, in either direction."""
-    real = Studio.clock_lead_seconds
-
-    def shifted(studio: Studio) -> float | None:
-        lead = real(studio)
-        return None if lead is None else lead + seconds
-
-    monkeypatch.setattr(Studio, "clock_lead_seconds", shifted)
+    made = functools.partial(Studio, wall_clock=lambda: time.time() + seconds)
+    monkeypatch.setattr(app, "Studio", made)
     with RunningSimulator(Settings(port=0)) as cloud:
         findings = _with_cloud(tmp_path, cloud.base_url)
     assert _problems(findings) == [("clock", 1)]

@@ -191,8 +191,8 @@ def test_a_job_in_doubt_is_retried_by_a_persons_word_only(folder: Path) -> None:
     assert KEY not in ended.stdout + ended.stderr
 
 
-def test_a_refused_credential_is_77(folder: Path) -> None:
-    """`run --once` ends after a probe; no job fails."""
+def test_check_of_a_refused_credential_is_77(folder: Path) -> None:
+    """As a process; and no output has the credential."""
     with RunningSimulator(Settings(port=0, keys=("another-key",))) as cloud:
         (folder / "config.yaml").write_text(f"{QUICK}api: {{base_url: '{cloud.base_url}'}}\n")
         ended = _run("check", AISTUDIOS_API_KEY=KEY)

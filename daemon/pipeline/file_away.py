@@ -155,7 +155,8 @@ def explanation(job_file: JobFile, jobs: Sequence[Job], name: str) -> str:
     for job in failed:
         lines += _failed_lines(name, job, len(jobs))
     if done:
-        lines += [f"The other {done} are in videos/ and will not be made or paid for again.", ""]
+        others = "The other one is" if done == 1 else f"The other {done} are"
+        lines += [f"{others} in videos/ and will not be made or paid for again.", ""]
     return "\n".join(lines)
 
 

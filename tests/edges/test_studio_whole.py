@@ -42,6 +42,13 @@ def why_not(content: bytes) -> str | None:
     return why_not_whole(io.BytesIO(content), len(content))
 
 
+def test_media_is_asked_for_only_where_nobody_vouches_for_the_size() -> None:
+    """A cut between two boxes adds up; one that the server's own count rules out is no cut."""
+    content = FTYP + MOOV
+    assert why_not_whole(io.BytesIO(content), len(content), is_size_sure=True) is None
+    assert why_not_whole(io.BytesIO(content), len(content)) is not None
+
+
 @pytest.mark.parametrize(
     "content",
     [

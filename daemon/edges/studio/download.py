@@ -187,7 +187,7 @@ class _PartFile:
                 self.size += count
                 left = left[count:]
 
-    def why_not_whole(self) -> str | None:
+    def why_not_whole(self, *, is_size_sure: bool) -> str | None:
         """On disk for good, then looked at; see `whole.why_not_whole`."""
         with _Filing(self._path, self._redactor):
             self._sync()
@@ -195,7 +195,7 @@ class _PartFile:
             if size != self.size:
                 return f"another program wrote to the part: {size} bytes instead of {self.size}"
             with os.fdopen(os.dup(self._fd), "rb") as file:
-                return why_not_whole(file, size)
+                return why_not_whole(file, size, is_size_sure=is_size_sure)
 
     def discard(self) -> None:
         """Remove part and sidecar."""
@@ -312,13 +312,14 @@ class Downloader:
         adapter = StudioAdapter(self._context)
         try:
             with Attempt(flow) as attempt:
-                self._fetch(url, file, flow, adapter, attempt)
-            return self._checked(part, file)
+                total = self._fetch(url, file, flow, adapter, attempt)
+            return self._checked(part, file, is_size_sure=total is not None)
         finally:
             adapter.close()
             file.close()
 
-    def _fetch(self, url: str, file: _PartFile, flow: _Flow, adapter: StudioAdapter, attempt: Attempt) -> None:
+    def _fetch(self, url: str, file: _PartFile, flow: _Flow, adapter: StudioAdapter, attempt: Attempt) -> int | None:
+        """The size that the server announced, when it did; as many bytes are in the part then."""
         sidecar = file.load(flow)
         headers = {"Accept-Encoding": "identity", "User-Agent": "chromadrop"}
         if sidecar is not None:
@@ -327,6 +328,7 @@ class Downloader:
         try:
             total = self._begin(response, file, sidecar)
             self._receive(response, file, total)
+            return total
         finally:
             response.raw.close()
 
@@ -408,8 +410,8 @@ class Downloader:
         if total is not None and file.size < total:
             raise CloudDeferred(f"the download was cut after {file.size} of {total} bytes")
 
-    def _checked(self, part: Path, file: _PartFile) -> Part:
-        why = file.why_not_whole()
+    def _checked(self, part: Path, file: _PartFile, *, is_size_sure: bool) -> Part:
+        why = file.why_not_whole(is_size_sure=is_size_sure)
         if why is not None:
             file.discard()
             raise CloudDeferred(self._redactor(f"what was downloaded is no good: {why}"), is_bounded=True)

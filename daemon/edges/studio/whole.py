@@ -18,15 +18,16 @@ class _Broken(Exception):
     """The structure does not add up; the text says where."""
 
 
-def why_not_whole(file: BinaryIO, size: int) -> str | None:
+def why_not_whole(file: BinaryIO, size: int, *, is_size_sure: bool = False) -> str | None:
     """Why the file is not a whole video, in plain words; None when it is.
 
-    MP4 (ISO/IEC 14496-12, 4.2): the top-level boxes add up to the exact size, and there are ``ftyp``, ``moov``, and
-    media. WebM (RFC 8794): the top-level elements add up where their sizes are known.
+    MP4 (ISO/IEC 14496-12, 4.2): the top-level boxes add up to the exact size, and there are ``ftyp`` and ``moov``;
+    where nobody vouches for the size, media too, for a cut between two boxes adds up as well. WebM (RFC 8794): the top-level elements add up where their sizes are known.
 
     Args:
         file: readable and seekable; its position is moved.
         size: bytes that it has.
+        is_size_sure: the server announced just that many bytes.
 
     Raises:
         OSError: the file cannot be read.
@@ -37,7 +38,7 @@ def why_not_whole(file: BinaryIO, size: int) -> str | None:
         if start.startswith(_EBML):
             return _why_not_webm(file, size)
         if start[4:8] in _BEFORE_FTYP:
-            return _why_not_mp4(file, size)
+            return _why_not_mp4(file, size, is_size_sure=is_size_sure)
     except _Broken as broken:
         return f"the video is not whole: {broken}"
     if not start:
@@ -45,14 +46,14 @@ def why_not_whole(file: BinaryIO, size: int) -> str | None:
     return f"not a video: it starts with {start.decode('utf-8', 'replace')!r}"
 
 
-def _why_not_mp4(file: BinaryIO, size: int) -> str | None:
+def _why_not_mp4(file: BinaryIO, size: int, *, is_size_sure: bool) -> str | None:
     kinds: set[bytes] = set()
     for kind in _mp4_boxes(file, size):
         if kind not in _BEFORE_FTYP and b"ftyp" not in kinds:
             raise _Broken("it does not begin with ftyp")
         kinds.add(kind)
     missing = [name for name in (b"ftyp", b"moov") if name not in kinds]
-    if not kinds & {b"mdat", b"moof"}:
+    if not is_size_sure and not kinds & {b"mdat", b"moof"}:
         missing.append(b"mdat")  # cut exactly between moov and the pictures, the boxes still add up
     if missing:
         raise _Broken("it has no " + ", no ".join(name.decode() for name in missing))
