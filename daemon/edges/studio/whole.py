@@ -22,7 +22,8 @@ def why_not_whole(file: BinaryIO, size: int, *, is_size_sure: bool = False) -> s
     """Why the file is not a whole video, in plain words; None when it is.
 
     MP4 (ISO/IEC 14496-12, 4.2): the top-level boxes add up to the exact size, and there are ``ftyp`` and ``moov``;
-    where nobody vouches for the size, media too, for a cut between two boxes adds up as well. WebM (RFC 8794): the top-level elements add up where their sizes are known.
+    where nobody vouches for the size, media too, for a cut between two boxes adds up as well. WebM (RFC 8794): the
+    top-level elements add up where their sizes are known.
 
     Args:
         file: readable and seekable; its position is moved.
