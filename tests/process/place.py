@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 from daemon.simulator.server import RunningSimulator, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 KEY = "sk-live-0123456789abcdef"
@@ -35,6 +37,14 @@ def job(text: str, clothes: str = "BG00006160") -> str:
 def listed(*jobs: str) -> str:
     """Several jobs as one list."""
     return "".join("- " + one.rstrip("\n").replace("\n", "\n  ") + "\n" for one in jobs)
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Look now and then until it holds; `what` is said if it never does."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"never came to be: {what}"
+        threading.Event().wait(0.05)
 
 
 class Running:
@@ -62,6 +72,11 @@ class Running:
             assert found is not None, f"the daemon ended before {event}: {''.join(self.lines)}"
             if found["event"] == event and fields.items() <= found.items():
                 return found
+
+    def said(self, event: str, **fields: object) -> list[dict[str, Any]]:
+        """Every log line so far with this event and these fields."""
+        found = [json.loads(line) for line in list(self.lines) if line.startswith("{")]
+        return [one for one in found if one["event"] == event and fields.items() <= one.items()]
 
     def end(self) -> int:
         """Wait for the process to end; its exit code."""
@@ -95,6 +110,9 @@ class Place:
             "CHROMADROP_API__READ_TIMEOUT_SECONDS": "5",
             "CHROMADROP_LOGS__FORMAT": "json",
         }
+        self.launcher: tuple[str, ...] = ()
+        """What the daemon is started through, such as ``setpriv``."""
+        self.cwd = root
         self._running: list[Running] = []
 
     def __enter__(self) -> Self:
@@ -111,13 +129,13 @@ class Place:
             running.process.stderr.close()
         self.simulator.stop()
 
-    def start(self, *arguments: str, **environ: str) -> Running:
-        """Start ``chromadrop`` with these arguments in the root."""
+    def start(self, *arguments: str, before: Sequence[str] = (), **environ: str) -> Running:
+        """Start ``chromadrop`` with these arguments in the root; ``before`` is a command that runs it, as strace does."""
         inherited = {
             name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_START") if name in os.environ
         }
         process = subprocess.Popen(
-            [sys.executable, "-m", "daemon", *arguments],
+            [*before, sys.executable, "-m", "daemon", *arguments],
             cwd=self.root,
             env=inherited | self.environ | environ,
             stdin=subprocess.DEVNULL,
