@@ -297,6 +297,8 @@ class Dispatcher:
             if was_settled:
                 self._settle(job_file.id, now, is_retry=True)
         self._attempts.update(dict.fromkeys(self._files, (1, "")))
+        # Whether the last daemon's troubles are over is found out by work, which nobody may have: say nothing.
+        self._work.notes |= {key: None for key in ("account", "cloud", "root") if self._ledger.read_note(key)}
         known = frozenset(self._processing_names)
         unsettled = frozenset(job.id for job in self._jobs.values() if not job.state.is_settled)
         self._act(lambda: self._crew.file(lambda: self._sweep(known, unsettled)))

@@ -237,7 +237,7 @@ class Ledger:
     def __init__(self, folder: Path, *, path: Path | None = None, is_exclusive: bool = True) -> None:
         self._locks: list[int] = []
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            _make_folder(folder)
             if is_exclusive:
                 self._take_locks(folder, path)
             self._engine = _engine(path or folder / LEDGER_FILE, "BEGIN IMMEDIATE" if is_exclusive else "BEGIN")
@@ -559,6 +559,21 @@ def is_daemon_alive(folder: Path) -> bool:
 def exists(folder: Path, path: Path | None = None) -> bool:
     """Whether there is a ledger in this folder, or at the path of its own."""
     return (path or folder / LEDGER_FILE).exists()
+
+
+def _make_folder(folder: Path) -> None:
+    """Make it with its parents; their names are on disk before anything in it may matter (fsync(2))."""
+    if folder.is_dir():
+        return
+    if not folder.parent.is_dir():
+        _make_folder(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir()
+    parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(parent)
+    finally:
+        os.close(parent)
 
 
 def _take_lock(path: Path) -> int:

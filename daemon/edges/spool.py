@@ -139,6 +139,8 @@ class Spool:
             return
         except UnicodeDecodeError:
             text = ""
+        if not text and self._is_marker_unfinished():
+            return
         if self._marker_ledger(text) != self._ledger_id:
             raise LedgerRefused(
                 f"{marker} says that this root belongs to another ledger; two ledgers would pay twice. "
@@ -146,6 +148,13 @@ class Spool:
                 "and look through processing/ first: what lies there may have been paid"
             )
         self._was_seen = True
+
+    def _is_marker_unfinished(self) -> bool:
+        """Stopped between our placeholder and the rename onto it."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            scratch = self.places.root / f"{MARKER}.new"
+            return self._marker_ledger(scratch.read_text("utf-8")) == self._ledger_id
+        return False
 
     @staticmethod
     def _marker_ledger(text: str) -> str | None:
@@ -161,13 +170,16 @@ class Spool:
             _make_folder(folder)
         self._prove_one_file_system()
         self._downloads = self._choose_downloads()
-        marker = places.root / MARKER
+        scratch = places.root / f"{MARKER}.new"
         if not self._was_seen:
+            if self._is_marker_unfinished():
+                _remove_placeholder(places.root / MARKER)
             content = json.dumps({"ledger": self._ledger_id, "made_by": "chromadrop"}) + "\n"
-            _write_durably(places.root / f"{MARKER}.new", content.encode())
-            move(places.root / f"{MARKER}.new", marker)
+            _write_durably(scratch, content.encode())
+            move(scratch, places.root / MARKER)
             _sync_folder(places.root)
             self._was_seen = True
+        scratch.unlink(missing_ok=True)  # stopped between link and unlink
 
     def _prove_one_file_system(self) -> None:
         # Two bind mounts of one file system have the same st_dev and still refuse: only a real rename tells.
@@ -228,6 +240,8 @@ class Spool:
         self.check_root()
         source, target = self.places.inbox / name, self.places.processing / processing_name
         with _translated(f"move {display(name)} to processing/"):
+            if is_retry and os.path.lexists(source):
+                _remove_placeholder(target)
             if not self._was_moved(source, target, fingerprint, digest):
                 _make_folder(target.parent)
                 if is_retry and os.path.lexists(target) and not os.path.lexists(source):
@@ -237,6 +251,7 @@ class Spool:
                 try:
                     move(source, target)
                 except FileNotFoundError:
+                    self._tidy(self.places.processing, processing_name)
                     raise DropVanished(f"{display(name)} is not in inbox/ any more") from None
                 except FileExistsError:
                     raise NameTaken(f"processing/{display(processing_name)} is taken") from None
@@ -299,6 +314,8 @@ class Spool:
         wanted = base / filing.name
         with _translated(f"file {display(filing.name)} away"):
             _make_folder(wanted.parent)
+            if filing.is_retry and os.path.lexists(_scratch(wanted, filing.marker)):
+                self._remove_result_placeholders(wanted)
             number = self._filed_number(wanted, filing.marker) if filing.is_retry else None
             if number is None:
                 number = self._free_number(wanted)
@@ -338,6 +355,8 @@ class Spool:
 
     def _move_job_file(self, filing: Filing, target: Path, *, may_be_there: bool) -> bool:
         source = self.places.processing / filing.processing_name
+        if may_be_there and os.path.lexists(source):
+            _remove_placeholder(target)
         try:
             move(source, target)
         except FileExistsError:
@@ -363,6 +382,16 @@ class Spool:
         _write_durably(scratch, filing.content)
         scratch.replace(source)
         _sync_folder(source.parent)
+
+    @staticmethod
+    def _remove_result_placeholders(wanted: Path) -> None:
+        """Empty result files without a job file: an earlier attempt was stopped before the rename onto its own."""
+        for path in list(wanted.parent.iterdir()):
+            name = path.name.removesuffix(RESULT)
+            numbers = ["1", *_NUMBER.findall(name)]
+            is_family = any(_numbered_path(wanted, int(number)).name == name for number in numbers)
+            if path.name.endswith(RESULT) and is_family and not os.path.lexists(path.with_name(name)):
+                _remove_placeholder(path)
 
     @staticmethod
     def _filed_number(wanted: Path, marker: str) -> int | None:
@@ -445,6 +474,9 @@ class Spool:
         wanted = self.places.videos / folder / name
         with _translated(f"move the video {display(name)} to videos/"):
             _make_folder(wanted.parent)
+            noted = _noted(part)
+            if noted is not None:
+                _remove_placeholder(self.places.root / noted.path)
             number = first_free(lambda n: os.path.lexists(_numbered_path(wanted, n)))
             while True:
                 target = _numbered_path(wanted, number)
@@ -466,10 +498,8 @@ class Spool:
             FilingDeferred: the file system refused for now.
         """
         part = self.part(job_id)
-        try:
-            found = json.loads(part.with_suffix(".note").read_bytes())
-            video = Video(str(found["path"]), int(found["bytes"]), str(found["sha256"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        video = _noted(part)
+        if video is None:
             return None
         target = self.places.root / video.path
         with contextlib.suppress(OSError):
@@ -586,6 +616,14 @@ def _rename_over_placeholder(source: Path, target: Path) -> None:
         raise
 
 
+def _remove_placeholder(target: Path) -> None:
+    """Remove what an earlier attempt left where it was about to move a file; whatever holds a byte stays."""
+    with contextlib.suppress(FileNotFoundError):
+        found = target.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_size == 0:
+            target.unlink()
+
+
 def _is_one_file(one: Path, other: Path) -> bool:
     first, second = one.lstat(), other.lstat()
     return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
@@ -689,6 +727,14 @@ def _numbered_path(wanted: Path, number: int) -> Path:
 
 def _scratch(target: Path, marker: str) -> Path:
     return target.with_name(f".{marker}.part")
+
+
+def _noted(part: Path) -> Video | None:
+    """Where a download was about to appear, if it ever was."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        found = json.loads(part.with_suffix(".note").read_bytes())
+        return Video(str(found["path"]), int(found["bytes"]), str(found["sha256"]))
+    return None
 
 
 def _marker_in(result: Path) -> str | None:

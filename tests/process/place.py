@@ -10,12 +10,13 @@ import subprocess
 import sys
 import threading
 import time
+import time
 from typing import TYPE_CHECKING, Any, Self
 
-from daemon.simulator.server import RunningSimulator, Settings
+from daemon.simulator.server import RunningSimulator, Served, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 KEY = "sk-live-0123456789abcdef"
@@ -68,7 +69,10 @@ class Running:
     def until(self, event: str, **fields: object) -> dict[str, Any]:
         """The next log line with this event and these fields."""
         while True:
-            found = self._events.get(timeout=PATIENCE_SECONDS)
+            try:
+                found = self._events.get(timeout=PATIENCE_SECONDS)
+            except queue.Empty:
+                raise AssertionError(f"the daemon never said {event}: {''.join(self.lines)}") from None
             assert found is not None, f"the daemon ended before {event}: {''.join(self.lines)}"
             if found["event"] == event and fields.items() <= found.items():
                 return found
@@ -77,6 +81,15 @@ class Running:
         """Every log line so far with this event and these fields."""
         found = [json.loads(line) for line in list(self.lines) if line.startswith("{")]
         return [one for one in found if one["event"] == event and fields.items() <= one.items()]
+
+    def wait_until(self, is_so: Callable[[], bool]) -> bool:
+        """Wait for something that no log line tells; False when patience is at its end."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not is_so():
+            if time.monotonic() > end:
+                return False
+            threading.Event().wait(0.02)
+        return True
 
     def end(self) -> int:
         """Wait for the process to end; its exit code."""
@@ -100,7 +113,9 @@ class Place:
 
     def __init__(self, root: Path, **settings: Any) -> None:
         self.root = root
-        self.simulator = RunningSimulator(Settings(port=0, **({"render_seconds": 1.0} | settings)))
+        self.served: list[Served] = []
+        found = Settings(port=0, **({"render_seconds": 1.0} | settings))
+        self.simulator = RunningSimulator(found, on_request=self.served.append)
         self.environ = {
             "AISTUDIOS_API_KEY": KEY,
             "CHROMADROP_WATCH__SETTLE_SECONDS": "0.2",
@@ -129,22 +144,27 @@ class Place:
             running.process.stderr.close()
         self.simulator.stop()
 
+    @staticmethod
+    def _inherited() -> dict[str, str]:
+        names = ("PATH", "HOME", "COVERAGE_PROCESS_START")
+        return {name: os.environ[name] for name in names if name in os.environ}
+
     def start(self, *arguments: str, before: Sequence[str] = (), **environ: str) -> Running:
         """Start ``chromadrop`` with these arguments in the root; ``before`` is a command that runs it, as strace does."""
-        inherited = {
-            name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_START") if name in os.environ
-        }
         process = subprocess.Popen(
-            [*before, sys.executable, "-m", "daemon", *arguments],
-            cwd=self.root,
-            env=inherited | self.environ | environ,
+            [*self.launcher, *before, sys.executable, "-m", "daemon", *arguments],
+            cwd=self.cwd,
+            env=self._inherited() | self.environ | environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
         )
-        running = Running(process)
+        return self.adopt(Running(process))
+
+    def adopt(self, running: Running) -> Running:
+        """Have this process ended when the place is left, too."""
         self._running.append(running)
         return running
 
@@ -171,6 +191,20 @@ class Place:
     def job_files(self, folder: str) -> list[str]:
         """Every job file below a folder."""
         return [name for name in self.files(folder) if name.endswith((".yaml", ".yml"))]
+
+    def told(self, *arguments: str, **environ: str) -> str:
+        """What ``chromadrop`` prints with these arguments; it must end well."""
+        return subprocess.run(
+            [sys.executable, "-m", "daemon", *arguments],
+            cwd=self.root,
+            env=self._inherited() | self.environ | environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            check=True,
+        ).stdout
 
     def result(self, path: str) -> dict[str, Any]:
         """A result file, by the job file's path relative to the root."""

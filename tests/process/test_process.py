@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import shutil
 import signal
 import socket
 import subprocess
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -108,36 +106,6 @@ def test_a_second_daemon_on_the_same_state_refuses(tmp_path: Path) -> None:
         second = place.start("run")
         assert second.end() == 75
         assert "another chromadrop" in "".join(second.lines)
-
-
-@pytest.mark.slow
-def test_sigkill_at_random_moments_under_load(tmp_path: Path) -> None:
-    """Killed again and again while files come in: no text is ever paid twice, and no file is lost."""
-    chance = random.Random(20261123)
-    with Place(tmp_path, render_seconds=0.5) as place:
-        texts = []
-        for round_number in range(12):
-            for n in range(3):
-                text = f"round {round_number} file {n}"
-                texts.append(text)
-                place.drop_at_once(f"{round_number}-{n}.yaml", job(text))
-            running = place.start("run")
-            running.until("daemon.started")
-            threading.Event().wait(chance.uniform(0.0, 0.9))
-            running.kill()
-        place.start("run", "--once").end()
-        paid = place.simulator.accepted_by_text()
-        assert all(count == 1 for count in paid.values()), paid
-        done, failed = place.job_files("done"), place.job_files("failed")
-        assert sorted(done + failed) == sorted(f"{r}-{n}.yaml" for r in range(12) for n in range(3))
-        assert place.files("inbox") == place.files("processing") == []
-        for name in failed:
-            assert [one["failure"] for one in place.result(f"failed/{name}")["jobs"]] == ["in_doubt"]
-        for name in done:
-            for made in place.result(f"done/{name}")["jobs"]:
-                content = (tmp_path / made["video"]).read_bytes()
-                assert hashlib.sha256(content).hexdigest() == place.simulator.video(made["project_id"]).sha256()
-        assert len(done) > len(texts) // 2
 
 
 @pytest.mark.parametrize(

@@ -169,18 +169,27 @@ class Lines:
 class World:
     """A root with a daemon on it, which can be killed and started again."""
 
-    def __init__(self, root: Path, *, limits: Limits | None = None, render_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        limits: Limits | None = None,
+        render_seconds: float = 10.0,
+        make_cloud: Callable[[Callable[[], float], float], FakeCloud] = FakeCloud,
+        is_started: bool = True,
+    ) -> None:
         self.root = root
         self.limits = limits or Limits()
         self.monotonic = 1000.0
         self.wall = 1_700_000_000.0
-        self.cloud = FakeCloud(lambda: self.monotonic, render_seconds)
+        self.cloud = make_cloud(lambda: self.monotonic, render_seconds)
         self.watch = FakeWatch()
         self.log = Lines()
         self.is_once = False
         for name in ("inbox", "state"):
             (root / name).mkdir(exist_ok=True)
-        self.start()
+        if is_started:
+            self.start()
 
     @property
     def now(self) -> Instant:
@@ -313,4 +322,4 @@ def yaml_of(*texts: str, **more: str) -> str:
     )
 
 
-__all__ = ["VIDEO", "FakeLook", "Killed", "World", "yaml_of"]
+__all__ = ["VIDEO", "FakeCloud", "FakeLook", "FakePart", "Killed", "World", "yaml_of"]
