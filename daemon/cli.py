@@ -18,6 +18,7 @@ from daemon import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import TextIO
 
     from rich.console import Console
 
@@ -75,7 +76,7 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
-            _forget_output()
+            _forget_output(sys.stdout)
             ctx.exit(BROKEN_PIPE)
         except OSError as error:
             _fail(_os_text(error), FAILED)
@@ -117,10 +118,10 @@ def _os_text(error: OSError) -> str:
     return f"{where}{error.strerror or error}"
 
 
-def _forget_output() -> None:
+def _forget_output(stream: TextIO) -> None:
     """Whoever read our output has gone: nothing more goes there, not even at the interpreter's end."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def main() -> None:
@@ -138,10 +139,14 @@ def main() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _forget_output()
+        _forget_output(sys.stdout)
         code = BROKEN_PIPE
     except (OSError, ValueError, AttributeError):
         pass  # a full disk or a closed stream; the exit code still tells
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        _forget_output(sys.stderr)  # or the interpreter's end would make 120 of any exit code
     sys.exit(code)  # type: ignore[arg-type]  # as click left it
 
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import time
 from typing import TYPE_CHECKING, Any, Self
 
 from daemon.simulator.server import RunningSimulator, Served, Settings
@@ -150,7 +149,7 @@ class Place:
         return {name: os.environ[name] for name in names if name in os.environ}
 
     def start(self, *arguments: str, before: Sequence[str] = (), **environ: str) -> Running:
-        """Start ``chromadrop`` with these arguments in the root; ``before`` is a command that runs it, as strace does."""
+        """Start ``chromadrop`` with these arguments in the root; ``before`` is what runs it, such as strace."""
         process = subprocess.Popen(
             [*self.launcher, *before, sys.executable, "-m", "daemon", *arguments],
             cwd=self.cwd,

@@ -32,7 +32,22 @@ def why_not_traced() -> str:
     strace = shutil.which("strace")
     if strace is None:
         return "needs strace (Debian package strace)"
-    tried = subprocess.run([strace, "-f", "-qq", "-e", "trace=openat", sys.executable, "-c", ""], capture_output=True)
+    command = [
+        strace,
+        "-D",
+        "-f",
+        "-qq",
+        "-yy",
+        "-xx",
+        "-e",
+        "trace=openat",
+        "-o",
+        "/dev/null",
+        sys.executable,
+        "-c",
+        "",
+    ]
+    tried = subprocess.run(command, capture_output=True, check=False)
     return "" if tried.returncode == 0 else f"strace may not trace here: {tried.stderr.decode()[:200]}"
 
 
@@ -231,22 +246,34 @@ class Disk:
         if call.is_sync:
             covered: list[object] = [change for change in self._pending if _folder(change.path) == call.path]
             self._syncing[call] = inode, covered if inode is None else list(inode.pending)
-        elif call.is_rename or call.name in {"link", "linkat"}:
+        elif call.is_creation:
+            self._create(call, inode)
+        elif call.is_write or call.name == "ftruncate":
+            self._change(call, inode)
+        else:
+            self._name(call, inode)
+
+    def _name(self, call: Call, inode: _Inode | None) -> None:
+        if call.is_rename or call.name in {"link", "linkat"}:
             moved = inode or self._meet(call.path)
             self._rename(_Naming(call.target, moved, call.path if call.is_rename else ""))
         elif call.name in {"mkdir", "mkdirat"}:
             self._rename(_Naming(call.path, None, is_folder=True))
         elif call.name in {"unlink", "unlinkat", "rmdir"}:
             self._rename(_Naming(call.path, None))
-        elif call.is_creation:
-            if inode is None:
-                inode = _Inode()
-                self._rename(_Naming(call.path, inode))
-            if "O_TRUNC" in call.words:
-                inode.change("truncate", 0, b"")
-        elif inode is not None and call.name == "ftruncate":
+
+    def _create(self, call: Call, inode: _Inode | None) -> None:
+        if inode is None:
+            inode = _Inode()
+            self._rename(_Naming(call.path, inode))
+        if "O_TRUNC" in call.words:
+            inode.change("truncate", 0, b"")
+
+    @staticmethod
+    def _change(call: Call, inode: _Inode | None) -> None:
+        if inode is not None and call.name == "ftruncate":
             inode.change("truncate", call.offset or 0, b"")
-        elif inode is not None and call.is_write:
+        elif inode is not None:
             inode.change("write", inode.size if call.offset is None else call.offset, call.content)
 
     def end(self, call: Call) -> None:

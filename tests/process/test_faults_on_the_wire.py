@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +16,7 @@ from place import KEY, Place, job, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 QUICK = {
     "CHROMADROP_API__CONNECT_TIMEOUT_SECONDS": "1",
@@ -199,7 +199,7 @@ def test_the_export_column(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_progress_column(tmp_path: Path) -> None:
-    """An answer that makes no sense is looked past; only a no, again and again, is a refusal. Nothing is asked twice."""
+    """An answer that makes no sense is looked past; only a no, again and again, is a refusal."""
     with Place(tmp_path, render_seconds=0.2) as place:
         texts = strike(place, "progress", PROGRESS)
         assert place.start("run", "--once", **QUICK).end() == 1
@@ -232,12 +232,14 @@ def test_the_download_column(tmp_path: Path) -> None:
 def test_a_cloud_that_cannot_be_reached_is_waited_for(tmp_path: Path) -> None:
     """Nothing was sent, so nothing is in doubt: the export is made once, when the cloud is there."""
     with Place(tmp_path) as place:
-        place.simulator.refuse(1.5)
-        place.drop("x.yaml", job("hello"))
-        running = place.start("run", "--once")
+        running = place.start("run")
+        running.until("watch.started")
+        place.simulator.refuse(2.5)
+        place.drop_at_once("x.yaml", job("hello"))
         running.until("cloud.away")
         assert "cannot reach" in running.until("job.deferred")["reason"]
-        assert running.end() == 0
+        running.until("batch.filed", outcome="done")
+        assert running.terminate() == 0
         assert [outcome.text for outcome in place.simulator.outcomes()] == ["hello"]
 
 
@@ -296,7 +298,7 @@ NAMES = {
 
 
 def test_no_name_in_a_link_leaves_videos(tmp_path: Path) -> None:
-    """``{url}``: whatever the link's last segment is, the video lies in videos/ under a name that every system takes."""
+    """``{url}``: whatever the link's last segment is, the video lies in videos/ under a safe name."""
     root = tmp_path / "root"
     root.mkdir()
     with Place(root, render_seconds=0.1) as place:
@@ -363,7 +365,8 @@ def test_a_download_goes_on_after_a_kill(tmp_path: Path) -> None:
 def small_disk(path: Path, size: str) -> Iterator[None]:
     """A file system of that size, or a skip."""
     path.mkdir(parents=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(path)], capture_output=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(path)]
+    mounted = subprocess.run(command, capture_output=True, check=False)
     if mounted.returncode != 0:
         pytest.skip(f"needs to mount a small file system: {mounted.stderr.decode().strip()}")
     try:

@@ -84,7 +84,8 @@ class Life:
 
     def is_synced(self, path: str, after: int, before: int) -> bool:
         """Whether a sync of the file or folder began after the one line of the trace and had ended by the other."""
-        return any(call.is_sync and call.path == path and after < call.begun and call.ended < before for call in self.calls)
+        syncs = (call for call in self.calls if call.is_sync and call.path == path)
+        return any(after < call.begun and call.ended < before for call in syncs)
 
     def commit_of(self, line: Call) -> Call:
         """The sync of the ledger that came last before a log line: the commit that it tells of."""
@@ -320,18 +321,18 @@ class Cut:
         return [path for path in found if not any(part.startswith(".") for part in path.split("/"))]
 
 
-LIKELIHOODS = (0.0, 1.0, 0.5, 0.2, 0.8)
+LIKELIHOODS = (0.0, 1.0, 0.5)
 
 
 def cuts(life: Life) -> Iterator[Cut]:
-    """A cut before and after every call that is more than a write, with five disks each."""
+    """A cut before and after every call that is more than a write, with three disks each."""
     chance = random.Random(20261123)
     found = {f"{life.root}/inbox/{name}": content.encode() for name, content in DROPS.items()}
     folders = [life.root, f"{life.root}/inbox", f"{life.root}/inbox/spring"]
     disk = Disk(str(life.base), folders, found)
     moments = [(call.begun, 1, call) for call in life.calls] + [(call.ended, 2, call) for call in life.calls]
-    posts = {call: text for call, text in life.posts}
-    lines = {call: said for call, said in life.told}
+    posts = dict(life.posts)
+    lines = dict(life.told)
     asked: set[str] = set()
     told: list[dict[str, Any]] = []
     for _, kind, call in sorted(moments, key=lambda moment: moment[:2]):
@@ -381,7 +382,7 @@ class LedgerAfterCut:
         return {row["state"] for row in self.jobs if json.loads(row["body"])["text"] == text}
 
 
-def assert_nothing_is_lost(life: Life, cut: Cut, ledger: LedgerAfterCut) -> None:
+def assert_nothing_is_lost(cut: Cut, ledger: LedgerAfterCut) -> None:
     """What must hold after any cut at all."""
     for text in cut.asked:
         assert ledger.states(text) & {"exporting", "rendering", "done", "failed"}, f"{text!r} was asked without intent"
@@ -405,7 +406,7 @@ def assert_nothing_is_lost(life: Life, cut: Cut, ledger: LedgerAfterCut) -> None
         assert len(found) == 1 or is_not_met_yet, f"{name} is {row['state']}, and lies in {found}"
 
 
-def assert_nothing_is_half(life: Life, cut: Cut, whole: dict[str, bytes]) -> None:
+def assert_nothing_is_half(cut: Cut, whole: dict[str, bytes]) -> None:
     """What can be seen is whole."""
     for path in cut.below("videos"):
         assert cut.files[path] == whole[path], f"{path} is visible and not whole"
@@ -424,21 +425,24 @@ def assert_nothing_is_half(life: Life, cut: Cut, whole: dict[str, bytes]) -> Non
 
 
 def test_no_cut_loses_or_shows_too_much(life: Life, tmp_path: Path) -> None:
-    """At any moment, whatever the disk has of what was not synced: no export without its intent, nothing half visible,
-    nothing that the ledger or the log told is untrue."""
-    whole = {f"root/videos/{name}": (life.base / "root/videos" / name).read_bytes() for name in life.place.files("videos")}
+    """At any moment, whatever the disk has of what was not synced.
+
+    No export without its intent, nothing half visible, nothing that the ledger or the log told is untrue.
+    """
+    videos = life.place.files("videos")
+    whole = {f"root/videos/{name}": (life.base / "root/videos" / name).read_bytes() for name in videos}
     count = 0
     for cut in cuts(life):
         count += 1
         ledger = LedgerAfterCut(cut, tmp_path)
-        assert_nothing_is_half(life, cut, whole)
-        assert_nothing_is_lost(life, cut, ledger)
+        assert_nothing_is_half(cut, whole)
+        assert_nothing_is_lost(cut, ledger)
         known = {row["project_id"] for row in ledger.jobs}
         done = {row["filed_as"].decode() for row in ledger.files if row["filed_as"]}
         for said in cut.told:
             assert said["event"] != "job.exported" or said["project_id"] in known, "told, and not in the ledger"
             assert said["event"] != "batch.filed" or said["filed_as"] in done, "told, and not in the ledger"
-    assert count > 500
+    assert count > 300
 
 
 def test_the_daemon_goes_on_after_a_cut(life: Life, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from place import KEY, WORKS, Place, job, listed
+from place import WORKS, Place, job, listed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,54 +106,6 @@ def test_a_second_daemon_on_the_same_state_refuses(tmp_path: Path) -> None:
         second = place.start("run")
         assert second.end() == 75
         assert "another chromadrop" in "".join(second.lines)
-
-
-@pytest.mark.parametrize(
-    ("fault", "outcome", "paid"),
-    [
-        ("export:503,retry_after=1", "done", "yes"),
-        ("export:429", "done", "yes"),
-        ("export:500,accepted=yes", "failed", "unknown"),
-        ("export:close", "failed", "unknown"),
-        ("export:close,accepted=yes", "failed", "unknown"),
-        ("export:html", "failed", "unknown"),
-        ("export:no_key", "failed", "unknown"),
-        ("export:400", "failed", "no"),
-        ("progress:500,times=2", "done", "yes"),
-        ("progress:nan,times=2", "done", "yes"),
-        ("progress:404,times=2", "done", "yes"),
-        ("download:403", "done", "yes"),
-        ("download:cut", "done", "yes"),
-        ("download:not_video", "done", "yes"),
-    ],
-)
-def test_the_clouds_faults(tmp_path: Path, fault: str, outcome: str, paid: str) -> None:
-    """API.md's table on the wire: what is asked again, what is in doubt, what is refused; never paid twice."""
-    with Place(tmp_path) as place:
-        place.simulator.add_fault(fault)
-        place.drop("x.yaml", job("hello"))
-        assert place.start("run", "--once").end() == (0 if outcome == "done" else 1)
-        assert place.job_files(outcome) == ["x.yaml"]
-        assert place.result(f"{outcome}/x.yaml")["jobs"][0]["paid"] == paid
-        assert place.simulator.accepted_by_text().get("hello", 0) <= 1
-        asked = len(place.simulator.outcomes())
-        assert asked == (2 if fault.startswith(("export:503", "export:429")) else 1)
-
-
-def test_neither_key_nor_signature_is_left_anywhere(tmp_path: Path) -> None:
-    """After a run full of faults, nothing on disk and no log line holds the key or a signed query."""
-    with Place(tmp_path) as place:
-        for fault in ("progress:500", "progress:html", "download:403", "download:cut", "download:500"):
-            place.simulator.add_fault(fault)
-        place.drop("a.yaml", job("hello"))
-        place.drop("b.yaml", listed(job("one"), job("two")))
-        running = place.start("run", "--once", CHROMADROP_LOGS__LEVEL="debug")
-        assert running.end() == 0
-        said = "".join(running.lines)
-        kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-        for secret in (KEY, "Signature="):
-            assert secret not in said
-            assert secret.encode() not in kept
 
 
 def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:

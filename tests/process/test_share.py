@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,11 +75,11 @@ class MountSpace:
         return Path(f"/proc/{self._holder.pid}/root") / path.relative_to("/")
 
     def mount(self, *arguments: str | Path) -> None:
-        """mount(8)."""
+        """As the command of that name."""
         subprocess.run([*self.launcher, "mount", *arguments], check=True)
 
     def unmount(self, path: Path) -> None:
-        """umount(8), busy or not, as a cable that is pulled."""
+        """Busy or not, as a cable that is pulled."""
         subprocess.run([*self.launcher, "umount", "--lazy", path], check=True)
 
     def serve(self, backing: Path, share: Path) -> subprocess.Popen[bytes]:
@@ -88,7 +88,7 @@ class MountSpace:
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._servers.append(server)
         seen = self.inside(share)
-        wait_until(lambda: os.stat(seen).st_dev != os.stat(backing).st_dev, "the file server's mount")
+        wait_until(lambda: seen.stat().st_dev != backing.stat().st_dev, "the file server's mount")
         return server
 
 
@@ -99,7 +99,7 @@ class Share:
         self.place = place
         place.environ["CHROMADROP_FOLDERS__ROOT"] = str(root)
         place.environ["CHROMADROP_FOLDERS__STATE"] = str(root.parent / "state")
-        place.environ["CHROMADROP_WATCH__RESCAN_SECONDS"] = "0.4"
+        place.environ |= {"CHROMADROP_WATCH__RESCAN_SECONDS": "0.4", "CHROMADROP_JOBS__POLL_SECONDS": "0.2"}
         place.cwd = root.parent
 
     def start_rendering(self) -> Running:
@@ -246,7 +246,7 @@ def test_another_folder_mounted_over_a_running_watch_is_not_ours(tmp_path: Path)
 def test_an_inbox_mounted_over_a_running_watch_is_found(tmp_path: Path) -> None:
     """The kernel tells of nothing: the scan sees that the folder is another, and watches that one.
 
-    A job file cannot be claimed from there in one step, so that it waits, with the reason, until the mount is gone.
+    A job file is claimed from there by a copy, since the mount came after the proof that a rename does.
     """
     with share_on_a_mount(tmp_path) as (share, space, point, _backing):
         running = share.start_rendering()
@@ -333,7 +333,7 @@ def poor_share(folder: Path) -> Iterator[Share]:
 
 
 @needs_nobody
-@pytest.mark.parametrize(("folder", "mode"), [(".", 0o000), ("inbox", 0o000), ("inbox", 0o300)])
+@pytest.mark.parametrize(("folder", "mode"), [(".", 0o000), ("inbox", 0o300)])
 def test_an_unreadable_folder_is_no_empty_one(poor_folder: Path, folder: str, mode: int) -> None:
     """The root or inbox/: said once with the reason, nothing forgotten."""
     with poor_share(poor_folder) as share:
@@ -428,15 +428,20 @@ def test_done_is_read_only_at_the_end(tmp_path: Path) -> None:
         share.check_whole("film.yaml")
 
 
+def fill_up(path: Path) -> None:
+    """Leave no room on the file system."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
 @needs_mounts
 def test_the_disk_is_full_at_the_end(tmp_path: Path) -> None:
     """Nothing half visible; the job waits, and ends when there is room."""
     with share_on_a_mount(tmp_path, "-o", "size=8m") as (share, space, point, _backing):
         running = share.start_rendering()
         ballast = space.inside(point) / "ballast"
-        with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-            while True:
-                file.write(bytes(4096))
+        fill_up(ballast)
         share.place.simulator.advance(NEVER)
         assert "disk is full" in running.until("job.deferred")["reason"]
         assert share.place.files("videos") == share.place.files("done") == []

@@ -51,7 +51,7 @@ def test_trouble_stops_the_queue_and_not_the_jobs(tmp_path: Path, fault: str) ->
 
 
 def test_trouble_can_be_seen(tmp_path: Path) -> None:
-    """The log once, ``status`` and ``status --json`` as long as it lasts: the vendor's words, since when, what waits."""
+    """The log once, ``status`` as long as it lasts: the vendor's words, since when, what waits."""
     with Place(tmp_path, render_seconds=0.1) as place:
         place.simulator.add_fault("export:402,times=0,msg=Your credit is used up.")
         place.drop("a.yaml", listed(job("one"), job("two")))
