@@ -239,12 +239,14 @@ def old_results_last(life: Life) -> Iterator[str]:
 
 
 def folders_synced(life: Life) -> Iterator[str]:
-    """Every folder that was made is safe before the first export leaves, or the next thing is told of it."""
+    """Whoever makes a folder syncs the one that it lies in, before it does anything else to our files."""
     for made in life.calls:
         if made.name in {"mkdir", "mkdirat"} and made.path.startswith(str(life.base)):
-            later = [line for line, said in life.told if line.begun > made.ended and "batch" in said]
-            if later and not life.is_synced(made.folder, made.ended, later[0].begun):
-                yield f"{made.path} was made, and {made.folder} not synced"
+            mine = (call for call in life.calls if call.thread == made.thread and call.begun > made.ended)
+            deeds = (call for call in mine if call.path.startswith(str(life.base)) and "O_DIRECTORY" not in call.words)
+            following = next(deeds)
+            if not (following.is_sync and following.path == made.folder):
+                yield f"{made.path} was made, and then came {following.name} {following.path}"
 
 
 def marker_synced(life: Life) -> Iterator[str]:

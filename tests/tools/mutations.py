@@ -170,7 +170,7 @@ BREAKAGES: Final = (
                 "    name = video_name(job, job_file, url=url, template=template)\n",
                 '    folder = job_file.name.rpartition("/")[0]\n'
                 "    name = video_name(job, job_file, url=url, template=template)\n"
-                "    target = spool.places.videos / folder / f\"{job.id} {name}\"\n"
+                '    target = spool.places.videos / folder / f"{job.id} {name}"\n'
                 "    target.parent.mkdir(parents=True, exist_ok=True)\n"
                 "    part = studio.download(url, target, should_stop=should_stop)\n"
                 "    target.rename(spool.part(job.id))\n",

@@ -306,17 +306,19 @@ class Life:
         """Everything has come to rest, in the place where it belongs."""
         self.run(30)
         self.steps.kills.clear()
-        if self.steps.faults:
-            # What could not be removed when nobody needed it any more is removed at the next start.
-            self.met = [number for number in self.steps.faults if number <= len(self.steps.taken)]
-            self.steps.faults.clear()
-            self.stop()
-            self.start()
-            self.run(1)
+        self.met = [number for number in self.steps.faults if number <= len(self.steps.taken)]
+        self.steps.faults.clear()
         for _ in range(100):
             if not self._rows("SELECT id FROM job_files WHERE state IN ('claiming', 'open')"):
                 break
             self.run(30)
+        else:
+            raise AssertionError(self.story("it has come to rest with work left"))
+        if self.met:
+            # What could not be removed when nobody needed it any more is removed at the next start.
+            self.stop()
+            self.start()
+            self.run(1)
         self.audit()
         assert self.world.files("inbox") == self.world.files("processing") == [], self.story("unfinished")
         self._check_jobs()
