@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from daemon.core.drop import Fingerprint
@@ -31,6 +31,21 @@ class Outcome(enum.StrEnum):
     FAILED = "failed"
 
 
+class Leftover(NamedTuple):
+    """An earlier job file in failed/ whose result and error files a file dropped under its name takes the place of.
+
+    Attributes:
+        file_id: the ledger's number.
+        filed_as: path relative to the root.
+        is_continued: jobs of it go on. If none does, its explanations go only when the job file has gone from failed/:
+            otherwise another file merely has its name, and they may be the only word that something was paid.
+    """
+
+    file_id: int
+    filed_as: str
+    is_continued: bool
+
+
 @dataclass(frozen=True, slots=True)
 class JobFile:
     """One claimed job file.
@@ -49,7 +64,7 @@ class JobFile:
         settled_at: wall-clock seconds.
         closed_at: wall-clock seconds when it was filed away.
         filed_as: path relative to the root, once closed.
-        clears: earlier job files (number, path relative to the root) whose result and error files are to be taken away.
+        clears: earlier job files whose result and error files are to be taken away.
     """
 
     id: int
@@ -65,4 +80,4 @@ class JobFile:
     settled_at: float | None = None
     closed_at: float | None = None
     filed_as: str | None = None
-    clears: tuple[tuple[int, str], ...] = ()
+    clears: tuple[Leftover, ...] = ()

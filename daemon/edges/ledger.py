@@ -25,7 +25,7 @@ from daemon.core.batch import Request
 from daemon.core.drop import Fingerprint
 from daemon.core.errors import LedgerConflict, LedgerLocked, LedgerRefused, LedgerUnavailable
 from daemon.core.job import Failure, Job, State, Video
-from daemon.core.job_file import FileState, JobFile, Outcome
+from daemon.core.job_file import FileState, JobFile, Leftover, Outcome
 from daemon.core.problem import Problem
 
 if TYPE_CHECKING:
@@ -709,7 +709,7 @@ def _file_changes(job_file: JobFile) -> dict[str, Any]:
         "settled_at": job_file.settled_at,
         "closed_at": job_file.closed_at,
         "filed_as": job_file.filed_as,
-        "clears": [list(pair) for pair in job_file.clears],
+        "clears": [list(leftover) for leftover in job_file.clears],
     }
 
 
@@ -741,5 +741,5 @@ def _file(row: sa.Row[Any]) -> JobFile:
         settled_at=row.settled_at,
         closed_at=row.closed_at,
         filed_as=row.filed_as,
-        clears=tuple((pair[0], pair[1]) for pair in row.clears),
+        clears=tuple(Leftover(*leftover) for leftover in row.clears),
     )

@@ -417,7 +417,7 @@ class Spool:
 
         return first_free(is_taken)
 
-    def clear(self, file_id_marker: str, filed_as: str) -> None:
+    def clear(self, file_id_marker: str, filed_as: str, *, is_continued: bool = True) -> None:
         """Take away the result and error files of a failed job file that was dropped again.
 
         Only files that carry that batch's id are touched.
@@ -425,6 +425,7 @@ class Spool:
         Args:
             file_id_marker: the earlier batch's marker.
             filed_as: the earlier job file, relative to the root.
+            is_continued: jobs of it go on; else nothing is taken from a job file that still lies there.
 
         Raises:
             FilingDeferred: the file system refused for now.
@@ -432,6 +433,8 @@ class Spool:
         """
         self.check_root()
         path = self.places.root / filed_as
+        if not is_continued and os.path.lexists(path):
+            return
         result = path.with_name(path.name + RESULT)
         with _translated(f"take away {display(filed_as)}{RESULT}"):
             if _marker_in(result) == file_id_marker:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from daemon.core.errors import DropChanged, DropVanished, LedgerRefused, NameTaken, SpoolError
 from daemon.core.job import Job, continue_from
-from daemon.core.job_file import FileState, JobFile
+from daemon.core.job_file import FileState, JobFile, Leftover
 from daemon.core.report import ClaimEnded
 
 if TYPE_CHECKING:
@@ -46,7 +46,11 @@ def plan(drop: Drop, processing_name: str, earlier: Earlier, now: float) -> tupl
         content=drop.content,
         problems=drop.problems,
         claimed_at=now,
-        clears=tuple(pair for pair in earlier.files if pair[0] in batches | nearest),
+        clears=tuple(
+            Leftover(file_id, filed_as, file_id in batches)
+            for file_id, filed_as in earlier.files
+            if file_id in batches | nearest
+        ),
     )
     return job_file, jobs
 

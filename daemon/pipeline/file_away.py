@@ -76,8 +76,8 @@ def clear(spool: Spool, job_file: JobFile, *, ledger_id: str) -> None:
 
 
 def _clear(spool: Spool, job_file: JobFile, ledger_id: str) -> None:
-    for file_id, filed_as in job_file.clears:
-        spool.clear(marker(ledger_id, file_id), filed_as)
+    for file_id, filed_as, is_continued in job_file.clears:
+        spool.clear(marker(ledger_id, file_id), filed_as, is_continued=is_continued)
 
 
 def _json_bytes(value: dict[str, Any]) -> bytes:

@@ -32,7 +32,7 @@ from daemon.core.job import (
     advance,
     continue_from,
 )
-from daemon.core.job_file import FileState, JobFile, Outcome
+from daemon.core.job_file import FileState, JobFile, Leftover, Outcome
 from daemon.core.problem import Problem
 from daemon.edges import ledger as ledger_module
 from daemon.edges.ledger import LEDGER_FILE, Entry, Ledger, Work, exists, is_daemon_alive
@@ -331,7 +331,9 @@ def test_everything_comes_back_after_a_restart(tmp_path: Path) -> None:
     )
     problems = (Problem("bad", 3, 4, "jobs[2].model", "x"), Problem("worse"))
     with opened(tmp_path) as ledger:
-        claim = replace(claimed(), problems=problems, clears=((3, os.fsdecode(b"failed/\xff")),))
+        claim = replace(
+            claimed(), problems=problems, clears=(Leftover(3, os.fsdecode(b"failed/\xff"), is_continued=True),)
+        )
         ((job_file, (job, waiting)),) = ledger.enter([(claim, planned(odd, request()))])
         job = advanced(ledger, job, STARTED, InDoubt("words \ud800 of the cloud"))
     with opened(tmp_path) as again:

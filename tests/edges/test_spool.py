@@ -1071,6 +1071,18 @@ def test_only_files_of_that_batch_are_taken_away(spool: Spool) -> None:
     assert files_in(spool.places.failed) == {"x.yaml": CONTENT}
 
 
+def test_a_file_that_only_has_the_name_of_one_in_failed_takes_nothing_from_it(spool: Spool) -> None:
+    """Nothing of it goes on and it still lies there: its explanation may be the only word that something was paid."""
+    in_processing(spool)
+    filed = spool.file_away(filing())
+    before = files_in(spool.places.failed)
+    spool.clear("L-1", filed, is_continued=False)
+    assert files_in(spool.places.failed) == before
+    (spool.places.root / filed).unlink()
+    spool.clear("L-1", filed, is_continued=False)
+    assert files_in(spool.places.failed) == {}
+
+
 def test_an_error_file_without_our_result_is_somebodys(spool: Spool) -> None:
     """Nothing tells that it is ours."""
     (spool.places.failed / f"x.yaml{ERROR}").write_text("theirs")

@@ -76,7 +76,7 @@ def test_each_job_goes_on_where_its_earlier_one_was() -> None:
     planned, jobs = claim.plan(drop(*(request(text) for text in texts)), "x.yaml", earlier, NOW)
     assert states(jobs) == [State.RENDERING, State.QUEUED, State.FAILED, State.DONE, State.QUEUED]
     assert [one.continues for one in jobs] == [4, None, 3, 1, 2]
-    assert planned.clears == ((7, "failed/sub/x.yaml"),)
+    assert planned.clears == ((7, "failed/sub/x.yaml", True),)
 
 
 def test_a_render_is_taken_over_once() -> None:
@@ -118,7 +118,7 @@ def test_what_is_cleared_away_is_what_is_spoken_for() -> None:
         ((9, "failed/x.yaml"), (8, "failed/x (3).yaml"), (7, "failed/x (2).yaml")),
     )
     planned, _ = claim.plan(drop(request("old")), "x.yaml", earlier, NOW)
-    assert planned.clears == ((9, "failed/x.yaml"), (7, "failed/x (2).yaml"))
+    assert planned.clears == ((9, "failed/x.yaml", False), (7, "failed/x (2).yaml", True))
 
 
 # --- the move -------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from daemon.core.job import (
     Refused,
     Video,
 )
-from daemon.core.job_file import Outcome
+from daemon.core.job_file import Leftover, Outcome
 from daemon.core.problem import Problem
 from daemon.pipeline import file_away
 
@@ -223,7 +223,7 @@ def test_what_it_continues_is_cleared_away_first(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     old = filed(spool, job_file(), [job(*REFUSED)])
     (tmp_path / old).unlink()
-    name = filed(spool, job_file(id=2, clears=((1, old),)), [job(*REFUSED)])
+    name = filed(spool, job_file(id=2, clears=(Leftover(1, old, is_continued=True),)), [job(*REFUSED)])
     assert name == old
     assert json.loads((tmp_path / f"{name}.result.json").read_text())["id"] == f"{LEDGER}-2"
 
@@ -234,10 +234,10 @@ def test_clearing_never_raises(tmp_path: Path) -> None:
     root.mkdir()
     spool = spool_in(root)
     root.rename(tmp_path / "elsewhere")
-    file_away.clear(spool, job_file(clears=((1, "failed/x.yaml"),)), ledger_id=LEDGER)
+    file_away.clear(spool, job_file(clears=(Leftover(1, "failed/x.yaml", is_continued=True),)), ledger_id=LEDGER)
     root.mkdir()
     (root / ".chromadrop").write_text('{"ledger": "another"}')
-    file_away.clear(spool, job_file(clears=((1, "failed/x.yaml"),)), ledger_id=LEDGER)
+    file_away.clear(spool, job_file(clears=(Leftover(1, "failed/x.yaml", is_continued=True),)), ledger_id=LEDGER)
 
 
 def test_filing_always_ends_in_an_outcome(tmp_path: Path) -> None:

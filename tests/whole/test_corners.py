@@ -313,6 +313,21 @@ def test_killed_between_a_claim_and_its_taking_back_the_file_is_in_the_inbox_aga
     assert world.cloud.texts_accepted() == {"new": 1}
 
 
+def test_another_file_of_a_failed_files_name_takes_no_explanation_away(world: World) -> None:
+    """What is in doubt is said beside the job file for as long as that lies in failed/."""
+    world.cloud.export_faults.append((CloudInDoubt("no answer"), True))
+    world.drop("y.yaml", yaml_of("in doubt"))
+    world.pass_time(5)
+    world.drop("y.yaml", yaml_of("something else"))
+    world.pass_time(20)
+    assert "unknown" in world.error("failed/y.yaml")
+    assert world.files("done")[0] == "y.yaml"
+    world.drop("y.yaml", yaml_of("in doubt", pay_again="true"))
+    world.pass_time(20)
+    assert world.files("failed") == ["y.yaml"]
+    assert len(world.cloud.asked) == 3
+
+
 def test_once_counts_what_had_failed_before_a_crash(tmp_path: Path) -> None:
     """Filed by this run, failed in the one before: the exit code says so."""
     world = World(tmp_path)
