@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from daemon.core.display import display
 from daemon.core.drop_name import Kind, kind
 from daemon.core.errors import LedgerConflict, LedgerUnavailable
-from daemon.core.gate import Gate, Trouble
+from daemon.core.gate import PROBE_SECONDS, Gate, Trouble
 from daemon.core.job import (
     Deferred,
     Downloaded,
@@ -210,7 +210,7 @@ class Dispatcher:
         self._is_paused: bool | None = None  # not before the first scan has said
         self._root_reason: str | None = None
         self._is_scan_idle = False
-        self._is_cut_off = False
+        self.is_cut_off = False  # the cloud or the root stayed away: `run --once` ends with 69
         self._is_root_noted = False
 
         self._work = Work()
@@ -264,13 +264,8 @@ class Dispatcher:
         """The account is in trouble and work waits for it: ``run --once`` ends with 77."""
         return self._gate.trouble is not None and bool(self._files)
 
-    @property
-    def is_cut_off(self) -> bool:
-        """The cloud or the root stayed away: ``run --once`` ends with 69."""
-        return self._is_cut_off
-
     def _is_worked_off(self) -> bool:
-        if self._is_cut_off:
+        if self.is_cut_off:
             return True
         if not self._is_scan_idle or self._drops:
             return False
@@ -306,8 +301,7 @@ class Dispatcher:
     def _resume(self, job: Job, now: Instant) -> None:
         if job.state is State.EXPORTING:
             reason = "chromadrop was stopped after asking for this video and before an answer came"
-            doubtful = self._apply(job, InDoubt(reason), now)
-            self._enter("job.in_doubt", now, doubtful, reason=reason, paid=doubtful.paid)
+            self._fail("job.in_doubt", job, InDoubt(reason), now)
         elif job.state is State.RENDERING:
             self._rendering.add(job.id)
             heapq.heappush(self._looks, (now.monotonic, job.id))
@@ -349,7 +343,7 @@ class Dispatcher:
             self._away_since = None
         elif self._away_since is None:
             self._away_since = now.monotonic
-        self._is_cut_off = self._away_since is not None and now.monotonic >= self._away_since + ONCE_PATIENCE_SECONDS
+        self.is_cut_off = self._away_since is not None and now.monotonic >= self._away_since + ONCE_PATIENCE_SECONDS
 
     def _start_due(self, now: Instant) -> None:
         while self._retries and self._retries[0][0] <= now.monotonic:
@@ -425,9 +419,9 @@ class Dispatcher:
         return min(later, default=None)
 
     def _due_work(self) -> list[float | None]:
-        times: list[float | None] = [self._gate.probe_at]
+        times: list[float | None] = [self._gate.opens_at]
         if self._queue:
-            times += [self._gate.closed_until, self._queue[0][0]]
+            times.append(self._queue[0][0])
         if self._looks and not self._are_looks_held:
             times.append(self._looks[0][0])
         return times
@@ -462,6 +456,10 @@ class Dispatcher:
         if after.state.is_settled:
             self._on_settled(after, now)
         return after
+
+    def _fail(self, name: str, job: Job, event: Refused | InDoubt | GaveUp, now: Instant) -> None:
+        failed = self._apply(job, event, now)
+        self._enter(name, now, failed, reason=failed.reason, paid=failed.paid)
 
     def _on_settled(self, job: Job, now: Instant) -> None:
         if job.project_id is not None:
@@ -653,8 +651,7 @@ class Dispatcher:
         if isinstance(outcome, Exported):
             self._on_exported(job, outcome, now, is_current=is_current)
         elif isinstance(outcome, Refused):
-            refused = self._apply(job, outcome, now)
-            self._enter("job.refused", now, refused, reason=outcome.reason, paid=refused.paid)
+            self._fail("job.refused", job, outcome, now)
             trouble = self._gate.trouble
             if is_current and (trouble is None or trouble.is_credential):
                 # Whoever refuses a job has accepted the credential.
@@ -662,8 +659,7 @@ class Dispatcher:
                 self._gate = self._gate.opened()
             self._on_answer()
         elif isinstance(outcome, InDoubt):
-            doubtful = self._apply(job, outcome, now)
-            self._enter("job.in_doubt", now, doubtful, reason=outcome.reason, paid=doubtful.paid)
+            self._fail("job.in_doubt", job, outcome, now)
             self._close_gate(now, None, is_current=is_current)
         elif isinstance(outcome, Troubled):
             self._requeue(job, Deferred(outcome.reason), now)
@@ -704,7 +700,7 @@ class Dispatcher:
         trouble = Trouble(outcome.reason, outcome.is_credential, now.wall)
         self._gate = self._gate.troubled(now.monotonic, trouble)
         if is_news:
-            self._log.log(_ERROR, "account.trouble", reason=outcome.reason, probe_seconds=60)
+            self._log.log(_ERROR, "account.trouble", reason=outcome.reason, probe_seconds=PROBE_SECONDS)
             self._work.notes["account"] = {"reason": outcome.reason, "since": now.wall}
 
     def _on_account_well(self) -> None:
@@ -729,7 +725,7 @@ class Dispatcher:
             self._on_trouble(message.outcome, now)
             return
         if message.outcome is not None:
-            self._gate = replace(self._gate, probe_at=now.monotonic + 60.0)
+            self._gate = replace(self._gate, probe_at=now.monotonic + PROBE_SECONDS)
             return
         were_looks_held, self._are_looks_held = self._are_looks_held, False
         if were_looks_held or not self._queue:
@@ -803,8 +799,7 @@ class Dispatcher:
         if not is_past_deadline(job.exported_at, now.wall, limit):
             return False
         words = f"the render has no end after {limit:g} s (it stands at {job.progress:g} %)"
-        gave_up = self._apply(job, GaveUp(f"{words}; {job.reason}" if job.reason else words), now)
-        self._enter("job.gave_up", now, gave_up, reason=gave_up.reason, paid=gave_up.paid)
+        self._fail("job.gave_up", job, GaveUp(f"{words}; {job.reason}" if job.reason else words), now)
         return True
 
     def _defer_render(self, job: Job, outcome: Deferred, now: Instant, *, is_rendered: bool) -> None:
@@ -813,13 +808,11 @@ class Dispatcher:
         if outcome.is_outage:
             self._on_outage(outcome.reason)
         elif after.refusals >= REFUSALS_IN_A_ROW:
-            refused = self._apply(after, Refused(outcome.reason), now)
-            self._enter("job.refused", now, refused, reason=outcome.reason, paid=refused.paid)
+            self._fail("job.refused", after, Refused(outcome.reason), now)
             return
         elif is_rendered and after.deferrals >= DOWNLOADS_IN_A_ROW and not outcome.is_ours:
             reason = f"the video could not be downloaded after {after.deferrals} tries: {outcome.reason}"
-            gave_up = self._apply(after, GaveUp(reason), now)
-            self._enter("job.gave_up", now, gave_up, reason=reason, paid=gave_up.paid)
+            self._fail("job.gave_up", after, GaveUp(reason), now)
             return
         elif not is_rendered and self._give_up_if_late(after, now):
             return

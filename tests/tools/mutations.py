@@ -94,8 +94,7 @@ BREAKAGES: Final = (
         (
             Edit(
                 _DISPATCHER,
-                "            doubtful = self._apply(job, InDoubt(reason), now)\n"
-                '            self._enter("job.in_doubt", now, doubtful, reason=reason, paid=doubtful.paid)\n'
+                '            self._fail("job.in_doubt", job, InDoubt(reason), now)\n'
                 "        elif job.state is State.RENDERING:\n",
                 "            queued = self._apply(job, Deferred(reason), now)\n"
                 '            self._enter("job.deferred", now, queued, reason=reason)\n'
