@@ -12,26 +12,30 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from daemon import VERSION
-from daemon.config import Config, load
+from daemon.config import Config, load, read_models_file
+from daemon.core import models_page
 from daemon.core.batch import MAX_BYTES, parse_batch
+from daemon.core.credential import secrets_of
 from daemon.core.errors import ConfigInvalid, LedgerRefused, RootUnavailable
 from daemon.core.redact import Redactor
 from daemon.core.report import Stop
 from daemon.core.schedule import Instant
 from daemon.crew import Crew
-from daemon.dispatcher import Dispatcher, Limits
+from daemon.dispatcher import Dispatcher, Limits, Summary
 from daemon.edges import logs, mounts
-from daemon.edges.inbox_watch import InboxWatch, WatchSettings
+from daemon.edges.inbox_watch import InboxWatch, Pulse, WatchSettings
 from daemon.edges.ledger import Ledger
-from daemon.edges.service_manager import notify
+from daemon.edges.service_manager import Supervisor
 from daemon.edges.spool import MARKER, Places, Spool
 from daemon.edges.studio import Studio
+from daemon.models_watch import ModelsSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from daemon.config import Credential, Paths
+    from daemon.core.catalogue import Catalogue
 
 MESSAGES_A_TURN: Final = 1000
 FINE: Final = 0
@@ -53,6 +57,7 @@ class Settings:
         config_path: as a person named it, to be read again on SIGHUP.
         paths: absolute, with the state folder found.
         credential: hidden.
+        redactor: takes it, and every token that is had for it, out of texts.
         environ: for the service manager and SIGHUP.
         cwd: for SIGHUP.
     """
@@ -61,6 +66,7 @@ class Settings:
     config_path: Path | None
     paths: Paths
     credential: Credential
+    redactor: Redactor
     environ: dict[str, str]
     cwd: Path
 
@@ -114,11 +120,17 @@ def limits(config: Config) -> Limits:
         render_timeout_seconds=config.jobs.render_timeout_seconds,
         downloads=config.videos.downloads,
         video_name=config.videos.name,
+        check_models=config.jobs.check_models,
     )
 
 
-def studio(config: Config, credential: Credential) -> Studio:
+def studio(config: Config, credential: Credential, redact: Redactor | None = None) -> Studio:
     """The cloud, as configured.
+
+    Args:
+        config: says where.
+        credential: what it knows us by.
+        redact: is told of every token that is had; one of its own where None.
 
     Raises:
         ValueError: something about the environment (a CA bundle) cannot be used.
@@ -126,7 +138,7 @@ def studio(config: Config, credential: Credential) -> Studio:
     return Studio(
         base_url=config.api.effective_base_url,
         credential=credential.reveal(),
-        redactor=redactor(credential),
+        redactor=redact or redactor(credential),
         version=config.api.version,
         connect_timeout_seconds=config.api.connect_timeout_seconds,
         read_timeout_seconds=config.api.read_timeout_seconds,
@@ -136,7 +148,19 @@ def studio(config: Config, credential: Credential) -> Studio:
 
 def redactor(credential: Credential | None) -> Redactor:
     """What takes the credential out of every text."""
-    return Redactor([credential.reveal()] if credential is not None else [])
+    return Redactor(secrets_of(credential.reveal()) if credential is not None else ())
+
+
+def models_source(config: Config, cloud: Studio) -> ModelsSource | None:
+    """Where the list of models comes from: the operator's file where there is one, else the cloud, where it has one."""
+    path = config.models_path
+    if path is not None:
+        return ModelsSource(lambda: read_models_file(path), _page_of(str(path)))
+    return ModelsSource(cloud.models, _page_of(config.api.effective_base_url)) if cloud.has_models else None
+
+
+def _page_of(base: str) -> Callable[[Catalogue, float], bytes]:
+    return lambda found, read_at: models_page.page(found, read_at=read_at, base=base).encode("utf-8", "replace")
 
 
 def open_ledger(config: Config, state: Path, *, is_exclusive: bool) -> Ledger:
@@ -189,6 +213,7 @@ class Daemon:
         self._is_once = is_once
         self._mailbox: SimpleQueue[object] = SimpleQueue()
         self._log = logs.get_logger()
+        self._supervisor = Supervisor(settings.environ, os.getpid())
         config, paths = settings.config, settings.paths
         state = find_state(config, paths)
         with ExitStack() as stack:
@@ -196,7 +221,7 @@ class Daemon:
             stack.callback(self._ledger.close)
             self._spool = open_spool(self._ledger, paths)
             self._check_root_first()
-            self._studio = studio(config, settings.credential)
+            self._studio = studio(config, settings.credential, settings.redactor)
             stack.callback(self._studio.close)
             self._crew = Crew(
                 self._mailbox.put,
@@ -220,6 +245,7 @@ class Daemon:
                 crew=self._crew,
                 limits=limits(config),
                 log=self._log,
+                models=models_source(config, self._studio),
                 is_once=is_once,
             )
             self._stack = stack.pop_all()
@@ -243,17 +269,16 @@ class Daemon:
 
     def run(self) -> int:
         """Work until told to stop, or, with ``is_once``, until all is worked off; the exit code."""
-        environ = self._settings.environ
         with self._stack, _signals(self._mailbox.put):
             self._ledger.note("daemon", {"pid": os.getpid(), "started_at": now().wall, "version": VERSION})
             self._dispatcher.recover(now())
             self._watch.start()
             self._say_started()
-            notify(environ.get("NOTIFY_SOCKET"), "READY=1", f"STATUS=watching {self._settings.paths.inbox}")
+            self._supervisor.ready(f"watching {self._settings.paths.inbox}")
             try:
                 self._work()
             finally:
-                notify(environ.get("NOTIFY_SOCKET"), "STOPPING=1")
+                self._supervisor.stopping()
                 self._watch.stop()
                 self._crew.close(0.2)
         self._log.info("daemon.stopped", failures=self._dispatcher.failures)
@@ -274,13 +299,33 @@ class Daemon:
             self._log.warning("credential.exposed", place=self._settings.credential.place)
 
     def _work(self) -> None:
-        wake = self._dispatcher.turn(now())
+        wake = self._turn([])
         while not self._dispatcher.is_finished:
-            messages = list(self._receive(wake))
-            for message in messages:
-                if isinstance(message, Reload):
-                    self._reload()
-            wake = self._dispatcher.turn(now(), [m for m in messages if not isinstance(m, Reload)])
+            wake = self._turn(list(self._receive(wake)))
+
+    def _turn(self, messages: Sequence[object]) -> float | None:
+        """One turn; when to make the next one without a message."""
+        if any(isinstance(message, Reload) for message in messages):
+            self._supervisor.reloading(now().monotonic)
+            self._reload()
+            self._supervisor.reloaded()
+        wake = self._dispatcher.turn(now(), [m for m in messages if not isinstance(m, Reload)])
+        times = (time for time in (wake, self._tell_supervisor()) if time is not None)
+        return min(times, default=None)
+
+    def _tell_supervisor(self) -> float | None:
+        """After a turn, say so to who watches us; when to do it again."""
+        if not self._supervisor.is_there:
+            return None
+        summary, pulse = self._dispatcher.summary(), self._watch.pulse()
+        if summary.is_stopping:
+            self._supervisor.stopping()
+        return self._supervisor.after_turn(
+            now().monotonic,
+            state_text(summary, pulse, self._dispatcher.limits.max_rendering),
+            is_well=pulse.is_alive,
+            is_waiting_to_end=summary.is_stopping and summary.exporting > 0,
+        )
 
     def _receive(self, wake: float | None) -> Iterator[object]:
         """What has come, waiting for the first: the only line of the main thread that blocks."""
@@ -312,6 +357,25 @@ class Daemon:
         if self._dispatcher.is_cut_off:
             return UNREACHABLE
         return SOMETHING_FAILED if self._dispatcher.failures else FINE
+
+
+def state_text(summary: Summary, pulse: Pulse, max_rendering: int) -> str:
+    """One line for the operator: what is wrong, then what is going on."""
+    words = {
+        "stopping": summary.is_stopping,
+        "the scanner has ended or hangs: no drop is seen, the watchdog will start the daemon again": not pulse.is_alive,
+        "the file server does not answer: no drop is seen": pulse.held_since is not None,
+        f"root lost: {summary.root_reason}": summary.root_reason is not None,
+        f"account trouble: {summary.trouble}": summary.trouble is not None,
+        f"cloud away: {summary.cloud_reason}": summary.cloud_reason is not None,
+        "the ledger cannot be written": summary.is_ledger_away,
+        "paused": summary.is_paused,
+    }
+    counts = (
+        f"{summary.queued} queued, {summary.exporting} exporting, {summary.rendering} of {max_rendering} rendering, "
+        f"{summary.downloading} downloading, since the start {summary.done} done and {summary.failed} failed"
+    )
+    return "; ".join([*(text for text, is_so in words.items() if is_so), counts])
 
 
 def _needs_restart(old: Config, new: Config) -> list[str]:

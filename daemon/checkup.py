@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from daemon import app
-from daemon.config import DEFAULT_FILES, Config, find_credential, load
+from daemon.config import DEFAULT_FILES, Api, Config, find_credential, load, read_models_file
 from daemon.core.display import display
 from daemon.core.errors import (
     AccountTroubled,
+    BatchInvalid,
     CloudDeferred,
     ConfigInvalid,
     LedgerRefused,
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from daemon.config import Credential, Paths
+    from daemon.core.catalogue import Catalogue
     from daemon.edges.ledger import Ledger
+    from daemon.edges.studio import Studio
 
 FINE: Final = 0
 PROBLEM: Final = 1
@@ -51,7 +55,7 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        kind: what: configuration, root, folder, state, daemon, ledger, credential, cloud, or clock.
+        kind: what: configuration, root, folder, state, daemon, ledger, models, credential, cloud, or clock.
         is_ok: nothing need be done.
         text: what was found and, where it is not well, what to do.
         exit_code: what it makes of the whole check; 0 with ``is_ok`` false is a warning.
@@ -88,6 +92,7 @@ def check(config_path: Path | None, environ: Mapping[str, str], cwd: Path, *, is
     paths = config.paths(environ, cwd)
     findings += _check_root_and_folders(config, paths)
     findings += _check_state(config, paths)
+    findings += _check_models_file(config)
     credential, found = _check_credential(config, environ)
     findings += found
     if credential is not None and not is_offline:
@@ -117,22 +122,24 @@ def credential_problems_beside(config_path: Path | None, environ: Mapping[str, s
 
     Where ``api.key_file`` seems to be set nothing is said: that file counts once the configuration is mended.
     """
-    if environ.get("CHROMADROP_API__KEY_FILE") or _may_name_key_file(config_path, cwd):
+    if environ.get("CHROMADROP_API__KEY_FILE") or _as_written(config_path, cwd, "key_file"):
         return None
+    version = environ.get("CHROMADROP_API__VERSION") or _as_written(config_path, cwd, "version")
     try:
-        find_credential(Config(), environ)
+        find_credential(Config(api=Api(version="v3" if version == "v3" else "v2")), environ)
     except ConfigInvalid as error:
         return error
     return None
 
 
-def _may_name_key_file(config_path: Path | None, cwd: Path) -> bool:
+def _as_written(config_path: Path | None, cwd: Path, key: str) -> str:
+    """What seems to be set for a key of ``api:`` in a file that may be anything; empty for null and for nothing."""
     for candidate in [config_path] if config_path is not None else DEFAULT_FILES:
         with suppress(OSError, ValueError):
-            lines = (cwd / candidate).read_bytes()[: 1 << 20].decode("utf-8", "replace").splitlines()
-            settings = [line.partition("#")[0].partition("key_file") for line in lines]
-            return any(key and rest.strip(" \t'\":}") not in {"", "null", "~"} for _, key, rest in settings)
-    return False
+            text = (cwd / candidate).read_bytes()[: 1 << 20].decode("utf-8", "replace")
+            values = re.findall(rf"""(?m)^[^#\n]*\b{key}\b["']?[ \t]*:[ \t]*["']?([^\s,}}"'#]+)""", text)
+            return next((value for value in values if value not in {"null", "~"}), "")
+    return ""
 
 
 def _credential_beside_problems(config_path: Path | None, environ: Mapping[str, str], cwd: Path) -> Iterator[Finding]:
@@ -148,7 +155,9 @@ def _check_credential(config: Config, environ: Mapping[str, str]) -> tuple[Crede
         return None, [Finding("credential", False, str(problem), INVALID) for problem in error.problems]
     findings = [Finding("credential", True, f"found in {credential.place} (it is never shown)")]
     if credential.is_exposed:
-        text = f"{credential.place} may be read by others on this machine: chmod 600 would keep it from them"
+        text = (
+            "the file that api.key_file names may be read by others on this machine: chmod 600 would keep it from them"
+        )
         findings.append(Finding("credential", False, text))
     return credential, findings
 
@@ -327,6 +336,40 @@ def _check_ledger(config: Config, state: Path) -> Iterator[Finding]:
         yield Finding("ledger", True, "there is none yet; it is made at the first start" if ledger is None else "sound")
 
 
+# --- the list of models ---------------------------------------------------------------------------
+
+
+def _check_models_file(config: Config) -> Iterator[Finding]:
+    path = config.models_path
+    if path is None:
+        return
+    where = display(str(path))
+    try:
+        catalogue = read_models_file(path)
+    except OSError as error:
+        wrong = f"{where} cannot be read ({error.strerror or error}); check its path and permissions"
+        yield Finding("models", False, str(config.problem_at("jobs.models_file", wrong)), PROBLEM)
+    except BatchInvalid as error:
+        yield from (Finding("models", False, str(replace(wrong, where=where)), PROBLEM) for wrong in error.problems)
+    else:
+        yield Finding("models", True, f"{_counted(catalogue)} in {where}")
+
+
+def _check_models_of_cloud(studio: Studio) -> Finding:
+    try:
+        return Finding("models", True, f"{_counted(studio.models())} in the cloud's list")
+    except (AccountTroubled, CloudDeferred) as error:
+        text = (
+            f"{error.reason}; the daemon goes on without the cloud's list of models, and refuses no job for its model"
+        )
+        return Finding("models", False, text)
+
+
+def _counted(catalogue: Catalogue) -> str:
+    count = len(catalogue.models)
+    return f"{count:,} model{'' if count == 1 else 's'}"
+
+
 # --- the cloud ------------------------------------------------------------------------------------
 
 
@@ -338,7 +381,11 @@ def _check_cloud(config: Config, credential: Credential) -> Iterator[Finding]:
         yield Finding("cloud", False, str(error), INVALID)
         return
     with closing(studio):
-        yield _finding_of(lambda: studio.probe(None), f"{address} answers and accepts the credential")
+        answer = _finding_of(lambda: studio.probe(None), f"{address} answers and accepts the credential")
+        yield answer
+        needs_list = config.jobs.check_models and config.models_path is None
+        if answer.is_ok and needs_list and studio.has_models:
+            yield _check_models_of_cloud(studio)
         try:
             lead = studio.clock_lead_seconds()
         except CloudDeferred:
@@ -351,7 +398,7 @@ def _finding_of(probe: Callable[[], None], well: str) -> Finding:
     try:
         probe()
     except AccountTroubled as error:
-        cure = "see that the key is the right one and still valid" if error.is_credential else "see to the account"
+        cure = "see that it is the right credential and still valid" if error.is_credential else "see to the account"
         return Finding("cloud", False, f"{error.reason}; {cure}", CREDENTIAL_REFUSED)
     except CloudDeferred as error:
         return Finding("cloud", False, f"{error.reason}; nothing is lost, the daemon would wait for it", UNREACHABLE)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from daemon.checkup import Finding
     from daemon.config import Config, Paths
     from daemon.demo import Ending
+    from daemon.lint import Rules
     from daemon.overview import Overview
 
 FINE: Final = 0
@@ -42,7 +43,7 @@ PIPE_COLUMNS: Final = 120
 _EXIT_CODES: Final = """\b
 Exit codes:
   0    fine
-  1    something failed: a job (run --once), a problem (lint, check)
+  1    something failed: a job (run --once), a problem (lint, check), no list (models)
   2    wrong usage
   69   the cloud or the root cannot be reached
   75   another daemon has this state
@@ -247,14 +248,15 @@ def run(config_path: Path | None, *, once: bool) -> None:
     environ, cwd = dict(os.environ), Path.cwd()
     config, credential = load_with_credential(config_path, environ, cwd)
     paths = config.paths(environ, cwd)
-    logs.configure(level=config.logs.level, format=config.logs.format, redact=app.redactor(credential))
+    redactor = app.redactor(credential)
+    logs.configure(level=config.logs.level, format=config.logs.format, redact=redactor)
     logs.install_excepthooks()
-    settings = app.Settings(config, config_path, paths, credential, environ, cwd)
+    settings = app.Settings(config, config_path, paths, credential, redactor, environ, cwd)
     try:
         daemon = app.Daemon(settings, is_once=once)
     except ValueError as error:
         # Such as a CA bundle named by the environment that cannot be used.
-        _fail(app.redactor(credential)(str(error)), INVALID)
+        _fail(redactor(str(error)), INVALID)
     sys.exit(daemon.run())
 
 
@@ -319,6 +321,10 @@ Examples:
 A problem is one line:  FILE:LINE:COLUMN: PATH: what is wrong
 
 \b
+Models and clothes are compared with jobs.models_file, or with the list that the daemon read from the cloud in the last
+48 hours (v3); without a list at hand they are not looked at.
+
+\b
 Exit codes:  0 all are valid    1 a problem    2 wrong usage    78 configuration not valid
 """,
 )
@@ -328,13 +334,32 @@ def lint(files: Sequence[str], config_path: Path | None) -> None:
     """Validate job files; nothing is sent, and no credential is needed."""
     from daemon import lint as linter
 
-    config, _ = _load(config_path)
+    config, paths = _load(config_path)
+    rules = _lint_rules(config, paths)
     has_problem = False
-    for lines in linter.lint(files, config.api.version, sys.stdin.buffer):
+    for lines in linter.lint(files, rules, sys.stdin.buffer):
         has_problem |= not lines.is_ok
         for text in lines.texts:
             click.echo(text)
     sys.exit(FAILED if has_problem else FINE)
+
+
+def _lint_rules(config: Config, paths: Paths) -> Rules:
+    from daemon.lint import Rules
+
+    can_have_list = config.models_path is not None or config.api.version == "v3"
+    if not can_have_list or not config.jobs.check_models:
+        return Rules(config.api.version)  # and nothing heavy is imported
+    from daemon import app, models
+
+    try:
+        found = models.find_at_hand(config, paths, app.now().wall)
+    except models.NoList as error:
+        click.echo(f"chromadrop: models and clothes are not looked at: {error}", err=True)
+        found = None
+    if found is None:
+        return Rules(config.api.version)
+    return Rules(config.api.version, found.catalogue, models.utc(found.at))
 
 
 # --- status ---------------------------------------------------------------------------------------
@@ -518,6 +543,64 @@ def _say_retried(name: str, texts: Sequence[str], *, is_back: bool) -> None:
         click.echo(f"{_mark(is_ok=False)} {name}: {' '.join(texts)}", err=True)
 
 
+# --- models ---------------------------------------------------------------------------------------
+
+
+@commands.command(
+    "models",
+    short_help="The models and clothes that can be ordered.",
+    epilog="""\b
+Examples:
+  chromadrop models                                     ids and names, for people
+  chromadrop models --json | jq -r '.models[].id'       for programs
+  chromadrop models --html > models.html                with pictures, for a browser
+
+\b
+The list is jobs.models_file where that is set; else the cloud's own (v3), which costs nothing to read; and while the
+cloud is away the copy that the daemon keeps. The JSON document has: as_of (UTC), source (cloud, file, or copy), models
+[{id, label, thumbnail, clothes [{id, label, thumbnail}]}]; jobs.models_file takes it as it is.
+
+\b
+Exit codes:
+  0    fine
+  1    there is no list: v2 without jobs.models_file, or that file cannot be used
+  2    wrong usage
+  69   the cloud cannot be reached, and there is no copy
+  77   the cloud refused the credential
+  78   the configuration or the credential is not valid
+""",
+)
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON document.")
+@click.option("--html", "is_html", is_flag=True, help="Print a page for a browser.")
+@_config_option
+def list_models(config_path: Path | None, *, is_json: bool, is_html: bool) -> None:
+    """The models and clothes that can be ordered: their ids and names."""
+    if is_json and is_html:
+        raise click.UsageError("--json and --html do not go together.")
+    from daemon import app, models
+
+    config, paths = _load(config_path)
+    now = app.now().wall
+    try:
+        found = models.find(config, paths, os.environ, now)
+    except models.NoList as error:
+        _fail(str(error), error.exit_code)
+    if found.remark:
+        click.echo(f"chromadrop: {found.remark}", err=True)
+    if is_json:
+        import json
+
+        click.echo(json.dumps(models.document(found), indent=2, ensure_ascii=True))
+    elif is_html:
+        from daemon.core.models_page import page
+
+        click.echo(page(found.catalogue, read_at=found.at, base=found.where).encode(), nl=False)
+    else:
+        from daemon import screens
+
+        _console().print(screens.models(found.catalogue, read_at=found.at, now=now, where=found.where))
+
+
 # --- simulate -------------------------------------------------------------------------------------
 
 
@@ -526,12 +609,11 @@ def _list_faults(ctx: click.Context, _option: click.Parameter, is_wanted: bool) 
         return
     from daemon.simulator.faults import ALIASES, KINDS, TARGETS
 
-    click.echo("--fault TARGET:KIND[,NAME=VALUE]...      TARGET is export, progress, project, download, or any\n")
+    click.echo(f"--fault TARGET:KIND[,NAME=VALUE]...      TARGET is {', '.join(TARGETS)}, or any\n")
     for name, kind in KINDS.items():
-        targets = "all" if kind.targets == set(TARGETS) else ", ".join(t for t in TARGETS if t in kind.targets)
-        click.echo(f"{name:<14} {kind.says}")
+        click.echo(f"{name:<18} {kind.says}")
         names = ", ".join(f"{key}={value}" for key, value in kind.parameters.items())
-        click.echo(f"{'':<14} strikes: {targets}" + (f"; names: {names}" if names else ""))
+        click.echo(f"{'':<18} strikes: {kind.strikes}" + (f"; names: {names}" if names else ""))
     click.echo("\nFor every kind: times=1 (0: for ever), skip=0, rate=1.0, match=TEXT, accepted=yes|no")
     click.echo("Short for others: " + ", ".join(f"{short} = {name}" for short, name in ALIASES.items()))
     click.echo("A bare HTTP status is short for http,code=STATUS: export:503")
@@ -546,6 +628,7 @@ Examples:
   chromadrop simulate --render-seconds 5 --verbose
   chromadrop simulate --fault export:503,times=3,retry_after=2 --fault progress:nan
   chromadrop simulate --fault download:short_body,times=2 --video-bytes 50000000
+  chromadrop simulate --app my-app:my-key --token-seconds 60 --fault export:render_fails,match=Hello
   chromadrop simulate --list-faults
 
 \b
@@ -556,7 +639,10 @@ Exit codes:  0 stopped (Ctrl-C)    1 the address cannot be had    2 wrong usage,
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port; 0 for a free one.")
 @click.option("--render-seconds", type=float, default=20.0, show_default=True, help="How long a render takes.")
 @click.option("--jitter", type=float, default=0.0, show_default=True, help="Share by which renders differ, 0 to 1.")
-@click.option("--key", "keys", multiple=True, metavar="KEY", help="A credential that is taken; any word if not given.")
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="A key that is taken; any word if not given.")
+@click.option("--app", "apps", multiple=True, metavar="APPID:USERKEY", help="A pair that gets a token (v3); or any.")
+@click.option("--token-seconds", type=float, default=86400.0, show_default=True, help="How long a token is good (v3).")
+@click.option("--strict-models", "is_strict_about_models", is_flag=True, help="Refuse models that GET /model has not.")
 @click.option("--fault", "faults", multiple=True, metavar="FAULT", help="Something that goes wrong; see --list-faults.")
 @click.option("--video-bytes", type=int, metavar="N", help="Size of every video; 70 kB if not given.")
 @click.option("--link-seconds", type=float, default=900.0, show_default=True, help="How long a download link is good.")
@@ -574,37 +660,49 @@ Exit codes:  0 stopped (Ctrl-C)    1 the address cannot be had    2 wrong usage,
 def simulate(
     config_path: Path | None,
     *,
+    apps: Sequence[str],
     faults: Sequence[str],
     verbose: bool,
-    **numbers: Any,
+    **rest: Any,
 ) -> None:
-    """A stand-in for the cloud: real small MP4 files before an even green, and faults on request.
+    """A stand-in for the cloud, v2 and v3: real small MP4 files before an even green, and faults on request.
 
     It costs nothing and needs no account. chromadrop and the vendor's own sample programs work against it with only the
     address changed. The configuration is not read.
     """
     del config_path  # accepted like everywhere
     from daemon.simulator.faults import Fault
-    from daemon.simulator.server import Settings, serve
+    from daemon.simulator.server import Settings, app_from, base_url_of, serve
 
     try:
-        settings = Settings(**numbers, faults=tuple(Fault.parse(fault) for fault in faults))
+        settings = Settings(
+            **rest,
+            apps=tuple(app_from(app) for app in apps),
+            faults=tuple(Fault.parse(fault) for fault in faults),
+        )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
     def on_ready(base_url: str) -> None:
-        _say_ready(base_url, settings.keys[0] if settings.keys else "any-word")
+        origin = base_url.partition("/api/")[0]
+        app = settings.apps[0] if settings.apps else ("any-word", "any-word")
+        _say_ready(origin, base_url, base_url_of("v3", origin), settings.keys[0] if settings.keys else "any-word", app)
 
     serve(settings, on_ready=on_ready, on_request=_say_served if verbose else None)
 
 
-def _say_ready(base_url: str, key: str) -> None:
-    origin = base_url.partition("/api/")[0]
+def _say_ready(origin: str, v2: str, v3: str, key: str, app: tuple[str, str]) -> None:
+    pair = f"AISTUDIOS_APP_ID={app[0]} AISTUDIOS_USER_KEY={app[1]}"
+    v3_hosts = "https://app.aistudios.com, https://app.aistudios.cn, or https://app.deepbrain.io"
     for text in (
-        f"The simulator answers at {base_url}",
+        f"The simulator answers at {v2}",
+        f"and, as v3,           at {v3}",
         "",
-        f"chromadrop:       AISTUDIOS_API_KEY={key} CHROMADROP_API__BASE_URL={base_url} chromadrop run",
-        f"vendor's samples: write {origin} for https://v2.aistudios.com or https://aistudios.com; key {key}",
+        f"chromadrop, v2:   AISTUDIOS_API_KEY={key} CHROMADROP_API__BASE_URL={v2} chromadrop run",
+        f"chromadrop, v3:   {pair} CHROMADROP_API__VERSION=v3 CHROMADROP_API__BASE_URL={v3} chromadrop run",
+        f"vendor's samples: write {origin} for the host they name:",
+        f"  v2  https://v2.aistudios.com or https://aistudios.com; key {key}",
+        f"  v3  {v3_hosts}; appId {app[0]}, userKey {app[1]}",
         f"what was asked:   {origin}/_simulator/state",
         "Ctrl-C ends it.",
     ):

@@ -17,9 +17,11 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import os
+import re
 import stat
 import unicodedata
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -27,17 +29,19 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     create_model,
 )
 from pydantic_core import PydanticCustomError
 
 from daemon.core import yaml_text
+from daemon.core.catalogue import operator_catalogue
+from daemon.core.credential import AppKeys
 from daemon.core.display import display
 from daemon.core.errors import BatchInvalid, ConfigInvalid
 from daemon.core.problem import Problem, did_you_mean
@@ -50,16 +54,25 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-DEFAULT_FILES: Final = (Path("config.yaml"), Path("/etc/chromadrop/config.yaml"))
-BASE_URLS: Final = {"v2": "https://v2.aistudios.com/api/odin"}  # API.md, "Two generations, one flow"
-LATER_VERSIONS: Final = frozenset({"v3"})
+    from daemon.core.catalogue import Catalogue
+    from daemon.core.credential import Secret
 
-VARIABLE: Final = "AISTUDIOS_API_KEY"
-CREDENTIAL_FILE: Final = "aistudios-api-key"
+DEFAULT_FILES: Final = (Path("config.yaml"), Path("/etc/chromadrop/config.yaml"))
+BASE_URLS: Final = {  # API.md, "Two generations, one flow"
+    "v2": "https://v2.aistudios.com/api/odin",
+    "v3": "https://app.aistudios.com/api/odin/v3",
+}
+CHINA_BASE_URL: Final = "https://app.aistudios.cn/api/odin/v3"
+VENDOR_DOMAINS: Final = ("aistudios.com", "aistudios.cn", "deepbrain.io")
+
+API_KEY: Final = "AISTUDIOS_API_KEY"
+APP_ID: Final = "AISTUDIOS_APP_ID"
+USER_KEY: Final = "AISTUDIOS_USER_KEY"
 
 _PREFIX: Final = "CHROMADROP_"
 _LOOPBACKS: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 _MAX_CREDENTIAL_BYTES: Final = 64 * 1024
+_MAX_MODELS_BYTES: Final = 16 * yaml_text.MAX_BYTES  # more than is accepted, so that the refusal tells the true size
 _MAX_PORT: Final = 65535
 _DAY: Final = 24 * 3600.0
 
@@ -69,12 +82,6 @@ _DAY: Final = 24 * 3600.0
 
 def _refuse(message: str) -> PydanticCustomError:
     return PydanticCustomError("plain", "{message}", {"message": message})
-
-
-def _check_version(value: object) -> object:
-    if value in LATER_VERSIONS:
-        raise _refuse(f"this release speaks v2 of the cloud's API only; {value} comes later. Write v2")
-    return value
 
 
 def _is_loopback(host: str) -> bool:
@@ -111,6 +118,29 @@ def _check_base_url(url: str) -> str:
             "it is accepted for this machine only (127.0.0.1, ::1, localhost). Write https://"
         )
     return url.rstrip("/")
+
+
+def _check_generation(url: str, info: ValidationInfo) -> str:
+    """The vendor serves each version under a path of its own; elsewhere (a simulator, a gateway) any path goes."""
+    parts = urlsplit(url)
+    version = info.data.get("version")  # not there where it is a problem of its own
+    is_v3 = parts.path.endswith("/v3")
+    if version is None or is_v3 == (version == "v3") or not _is_vendors(parts.hostname or ""):
+        return url
+    if is_v3:
+        raise _refuse(
+            "is an address of v3, for its path ends in /v3, but api.version is v2. Change api.version: write v3 "
+            "(or, to stay with v2, leave api.base_url out)"
+        )
+    raise _refuse(
+        "is no address of v3, for its path does not end in /v3, but api.version is v3. Change api.base_url: leave it "
+        f"out for {BASE_URLS['v3']}, or write {CHINA_BASE_URL} for China (or, to stay with it, write api.version: v2)"
+    )
+
+
+def _is_vendors(host: str) -> bool:
+    name = host.rstrip(".").casefold()
+    return any(name == domain or name.endswith(f".{domain}") for domain in VENDOR_DOMAINS)
 
 
 def _check_path(text: str) -> str:
@@ -164,18 +194,20 @@ class _Section(BaseModel):
 class Api(_Section):
     """The cloud: which API, where, and with which credential."""
 
-    version: Annotated[Literal["v2"], BeforeValidator(_check_version)] = Field(
-        default="v2", description="Version of the cloud's API. This release speaks v2 only."
+    version: Literal["v2", "v3"] = Field(
+        default="v2", description="Version of the cloud's API: v2 with an API key, v3 with app id and user key."
     )
-    base_url: Annotated[str, AfterValidator(_check_base_url)] | None = Field(
+    base_url: Annotated[str, AfterValidator(_check_base_url), AfterValidator(_check_generation)] | None = Field(
         default=None,
-        description="Address of the API; null is the documented one of the version. "
+        description="Address of the API; null is the documented one of the version, "
+        f"which for v3 in China is {CHINA_BASE_URL}, to be written here. "
         "https, or plain http for this machine only.",
     )
     key_file: PathText | None = Field(
         default=None,
-        description="File that holds the API key, one line; relative to the configuration file. "
-        "Tried last, after AISTUDIOS_API_KEY and $CREDENTIALS_DIRECTORY/aistudios-api-key.",
+        description="File that holds the API key alone on one line, or for v3 also app id and user key by name; "
+        "relative to the configuration file. Tried last, after the environment variables "
+        "(AISTUDIOS_API_KEY and so on) and the files in $CREDENTIALS_DIRECTORY (aistudios-api-key and so on).",
     )
     connect_timeout_seconds: float = Field(
         default=10.0, ge=0.01, le=300.0, description="Seconds to wait for a connection to the cloud."
@@ -258,6 +290,16 @@ class Jobs(_Section):
         le=30 * _DAY,
         description="Seconds after which a render without an end is given up; "
         "its project id stays on record, and dropping the file again costs nothing.",
+    )
+    check_models: bool = Field(
+        default=True,
+        description="Refuse job files that name a model or clothes which the list does not have, before anything "
+        "is paid. The list is models_file, else the cloud's own, which only v3 has.",
+    )
+    models_file: PathText | None = Field(
+        default=None,
+        description="File with the list of models and clothes, YAML or JSON, in the cloud's own form or as "
+        "`MODEL: [CLOTHES, ...]`; relative to the configuration file. null is the cloud's own list.",
     )
 
 
@@ -386,8 +428,13 @@ class Config(_Section):
 
     @property
     def folder(self) -> Path:
-        """What ``api.key_file`` is relative to: the folder of the file read, else the current one."""
+        """What ``api.key_file`` and ``jobs.models_file`` are relative to: the read file's folder, else the current."""
         return self._origin.folder
+
+    @property
+    def models_path(self) -> Path | None:
+        """The file that ``jobs.models_file`` names; None where none is named."""
+        return _absolute(self.jobs.models_file, self.folder) if self.jobs.models_file is not None else None
 
     def problem_at(self, path: str, message: str) -> Problem:
         """A problem with the value of a key, with the place where it was written.
@@ -622,7 +669,7 @@ def _unknown(key: str, section: KeyPath, known: Iterable[str]) -> str:
     if not hint and homes:
         hint = f" It belongs under {' or '.join(f'`{home}:`' for home in homes)}."
     if not hint and (section == ("api",) or "key" in key.casefold()):
-        hint = f" An API key itself is not written here: put it into {VARIABLE}, or name its file in api.key_file."
+        hint = f" An API key itself is not written here: put it into {API_KEY}, or name its file in api.key_file."
     return f"unknown key {shown(key)}.{hint or ' Known are: ' + ', '.join(known) + '.'}"
 
 
@@ -740,7 +787,28 @@ def _kind(schema: Mapping[str, Any], unit: str) -> str:
     )
 
 
+# --- the list of models -------------------------------------------------------------------------------------
+
+
+def read_models_file(path: Path) -> Catalogue:
+    """The list of models that an operator wrote, from `Config.models_path`.
+
+    Raises:
+        OSError: it cannot be read.
+        BatchInvalid: everything that is wrong in it, by line and column.
+    """
+    with path.open("rb") as file:
+        return operator_catalogue(file.read(_MAX_MODELS_BYTES))
+
+
 # --- the credential -----------------------------------------------------------------------------------------
+
+PAIR: Final = (APP_ID, USER_KEY)
+_WORDS: Final = {API_KEY: "API key", APP_ID: "app id", USER_KEY: "user key"}
+_NAMES: Final = {"apikey": API_KEY, "appid": APP_ID, "userkey": USER_KEY}
+_LINE: Final = re.compile(r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][\w-]*)[ \t]*=(.*)$", re.MULTILINE)
+_LINE_VALUE: Final = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^"'#\s].*?)?)\s*(?:(?<!\S)#.*)?""")
+_NAMED: Final = re.compile(r"""(?im)^[^#\n]*\b(?:aistudios_)?(?:app[_-]?id|user[_-]?key)["']?\s*[:=]""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -750,16 +818,17 @@ class Credential:
     Attributes:
         secret: hidden; `reveal` gives it.
         place: where it was found, to be told to people.
-        is_exposed: it was read from ``api.key_file``, which the group or others may read: worth a warning.
+        is_exposed: it, or half of it, was read from ``api.key_file``, which the group or others may read: worth a
+            warning.
     """
 
-    secret: SecretStr
+    secret: SecretStr | AppKeys
     place: str
     is_exposed: bool = False
 
-    def reveal(self) -> str:
-        """The credential itself, for the request's header and for the redactor."""
-        return self.secret.get_secret_value()
+    def reveal(self) -> Secret:
+        """The credential itself, for the requests and for the redactor (`secrets_of`)."""
+        return self.secret if isinstance(self.secret, AppKeys) else self.secret.get_secret_value()
 
 
 def find_credential(config: Config, environ: Mapping[str, str]) -> Credential:
@@ -767,46 +836,123 @@ def find_credential(config: Config, environ: Mapping[str, str]) -> Credential:
 
     The environment variable ``AISTUDIOS_API_KEY``; ``$CREDENTIALS_DIRECTORY/aistudios-api-key``
     (systemd.exec(5), ``LoadCredential=``); the file that ``api.key_file`` names, relative to `Config.folder`.
-    An empty one counts as not there.
+    An empty one counts as not there. With v3 a pair comes first, where both are found, each for itself in the same
+    three places: ``AISTUDIOS_APP_ID`` and ``AISTUDIOS_USER_KEY`` (API.md).
 
     Raises:
         ConfigInvalid: there is none, or one that cannot be read or cannot be a credential. No text shows it.
     """
-    found = _credential_in_variable(environ) or _credential_of_systemd(environ) or _credential_in_key_file(config)
-    if found is None:
-        raise ConfigInvalid([Problem(_no_credential(config))])
-    return found
+    search = _Search(config, environ)
+    if config.api.version == "v3":
+        search.look_for(APP_ID)
+        search.look_for(USER_KEY)
+    if not all(name in search.found for name in PAIR):
+        search.look_for(API_KEY)
+    problems = [*dict.fromkeys(search.problems), *_missing(config, environ, search)]
+    if problems:
+        raise ConfigInvalid(problems)
+    return _credential(search.found)
 
 
-def _no_credential(config: Config) -> str:
-    empty = " (the file that it names now is empty)" if config.api.key_file else ""
-    return (
-        "no API key was found. Put it into one of three places, tried in this order: "
-        f"the environment variable {VARIABLE}; the file {CREDENTIAL_FILE} in $CREDENTIALS_DIRECTORY "
-        f"(systemd: LoadCredential={CREDENTIAL_FILE}:/path/to/file); "
-        f"the file that api.key_file names{empty}. Without a key, `chromadrop demo` shows how it works"
-    )
+def _credential(found: Mapping[str, _Found]) -> Credential:
+    if API_KEY in found:
+        key = found[API_KEY]
+        return Credential(SecretStr(key.text), key.place, key.is_exposed)
+    app_id, user_key = (found[name] for name in PAIR)
+    places = dict.fromkeys([app_id.place, user_key.place])
+    keys = AppKeys(app_id.text, user_key.text)
+    return Credential(keys, " and ".join(places), app_id.is_exposed or user_key.is_exposed)
 
 
-def _credential_in_variable(environ: Mapping[str, str]) -> Credential | None:
-    return _credential(environ.get(VARIABLE, ""), f"the environment variable {VARIABLE}", Problem("", where=VARIABLE))
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A text that was found for one name, where, and how a problem with it begins."""
+
+    text: str = field(repr=False)
+    place: str
+    at: Problem
+    is_exposed: bool = False
 
 
-def _credential_of_systemd(environ: Mapping[str, str]) -> Credential | None:
-    folder = environ.get("CREDENTIALS_DIRECTORY", "")
-    path = Path(folder, CREDENTIAL_FILE)
-    at = Problem("", where=display(str(path)))
-    text, _ = _read_credential(path, at) if folder and os.path.lexists(path) else ("", 0)
-    return _credential(text, display(str(path)), at)
+@dataclass(frozen=True, slots=True)
+class _KeyFile:
+    """The texts of the file that ``api.key_file`` names, by the variable that could hold the same."""
+
+    texts: Mapping[str, str] = field(repr=False)
+    is_exposed: bool
 
 
-def _credential_in_key_file(config: Config) -> Credential | None:
-    if config.api.key_file is None:
+class _Search:
+    """One search through the three places. What is found, and every problem on the way, is kept."""
+
+    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
+        self.found: dict[str, _Found] = {}
+        self.problems: list[Problem] = []
+        self.seen: set[str] = set()  # found, or there and unusable
+        self._config = config
+        self._environ = environ
+
+    def look_for(self, name: str) -> None:
+        """Look into the places in turn, until one is not empty; a later one is not even opened."""
+        try:
+            for look in (self._in_variable, self._of_systemd, self._in_key_file):
+                found = look(name)
+                if found is not None and found.text.strip():
+                    self.seen.add(name)
+                    self.found[name] = _cleaned(name, found)
+                    return
+        except ConfigInvalid as error:
+            self.seen.add(name)
+            self.problems += error.problems
+
+    def _in_variable(self, name: str) -> _Found | None:
+        text = self._environ.get(name, "")
+        return _Found(text, f"the environment variable {name}", Problem("", where=name))
+
+    def _of_systemd(self, name: str) -> _Found | None:
+        folder = self._environ.get("CREDENTIALS_DIRECTORY", "")
+        path = Path(folder, _file_of(name))
+        if not folder or not os.path.lexists(path):
+            return None
+        place = display(str(path))
+        at = Problem("", where=place)
+        text, _ = _read_credential(path, at)
+        return _Found(text, place, at)
+
+    @cached_property
+    def _key_file(self) -> _KeyFile | None:
+        """Read once: where the file is replaced meanwhile, the halves must not be of two pairs."""
+        path = self._config.api.key_file
+        at = self._config.problem_at("api.key_file", "")
+        return None if path is None else _read_key_file(_absolute(path, self._config.folder), at)
+
+    def _in_key_file(self, name: str) -> _Found | None:
+        file = self._key_file
+        if file is None:
+            return None
+        at = self._config.problem_at("api.key_file", "")
+        if name in file.texts:
+            return _Found(file.texts[name], "the file that api.key_file names", at, file.is_exposed)
+        if self._config.api.version == "v2":
+            wrong = (
+                "the file that it names holds an app id or a user key, which only v3 takes: v2 wants the API key alone "
+                "on one line. Put that there, or write api.version: v3"
+            )
+            raise ConfigInvalid([replace(at, message=wrong)])
         return None
-    at = config.problem_at("api.key_file", "")
-    text, mode = _read_credential(_absolute(config.api.key_file, config.folder), at)
-    is_exposed = bool(mode & (stat.S_IRGRP | stat.S_IROTH))
-    return _credential(text, "the file that api.key_file names", at, is_exposed=is_exposed)
+
+
+def _cleaned(name: str, found: _Found) -> _Found:
+    try:
+        return replace(found, text=clean_credential(found.text))
+    except ValueError as error:
+        wrong = f"{error}; copy the {_WORDS[name]} once more, alone on one line"
+    raise ConfigInvalid([replace(found.at, message=wrong)])
+
+
+def _file_of(name: str) -> str:
+    """What systemd's ``LoadCredential=`` is to call it: ``aistudios-api-key``."""
+    return name.casefold().replace("_", "-")
 
 
 def _read_credential(path: Path, at: Problem) -> tuple[str, int]:
@@ -819,20 +965,113 @@ def _read_credential(path: Path, at: Problem) -> tuple[str, int]:
         why = (isinstance(error, OSError) and error.strerror) or "no file can have this name"
     else:
         return content.decode("utf-8-sig", "replace"), mode
-    problem = replace(at, message=f"the file for the API key cannot be read ({why}); check its path and permissions")
+    problem = replace(at, message=f"the file for the credential cannot be read ({why}); check its path and permissions")
     raise ConfigInvalid([problem])
 
 
-def _credential(text: str, place: str, at: Problem, *, is_exposed: bool = False) -> Credential | None:
-    if not text.strip():
-        return None
+def _read_key_file(path: Path, at: Problem) -> _KeyFile:
+    text, mode = _read_credential(path, at)
     try:
-        secret = SecretStr(clean_credential(text))
+        texts = _named(text) or {API_KEY: text}
     except ValueError as error:
-        wrong = f"{error}; copy the key once more, alone on one line"
+        wrong = f"the file that it names {error}"
     else:
-        return Credential(secret, place, is_exposed)
+        return _KeyFile(texts, bool(mode & (stat.S_IRGRP | stat.S_IROTH)))
     raise ConfigInvalid([replace(at, message=wrong)])
+
+
+def _named(text: str) -> dict[str, str]:
+    """What a key file gives by name; nothing where it is a key alone.
+
+    Raises:
+        ValueError: it names something, but not in a way that can be told; the text shows nothing of it.
+    """
+    named: dict[str, str] = {}
+    for name, value in list(_named_in_lines(text)) or _named_in_yaml(text):
+        if named.setdefault(name, value) != value:
+            raise ValueError(f"gives the {_WORDS[name]} twice; keep the right one")
+    if not named and _NAMED.search(text):
+        raise ValueError(
+            f"gives app id or user key in a way that cannot be read: write two lines, {APP_ID}=... and {USER_KEY}=..."
+        )
+    return named
+
+
+def _named_in_lines(text: str) -> Iterator[tuple[str, str]]:
+    """``NAME=VALUE`` as environment files have it (systemd.exec(5), sh(1)): quotes, comments, ``export``."""
+    for key, written in _LINE.findall(text):
+        name = _name_of(key)
+        if name is None:
+            continue
+        value = _LINE_VALUE.fullmatch(written)
+        if value is None:
+            raise ValueError(f"has quotes around the {_WORDS[name]} that do not match; leave them out")
+        yield name, next((part for part in value.groups() if part), "")
+
+
+def _named_in_yaml(text: str) -> Iterator[tuple[str, str]]:
+    """The entries of a YAML mapping, which a JSON object is too."""
+    reading = yaml_text.read(text)
+    document = reading.documents[0] if reading.documents and not reading.problems else None
+    for key, value in document.entries if isinstance(document, yaml_text.Mapping) else ():
+        name = _name_of(key.text)
+        if name is not None and isinstance(value, yaml_text.Scalar):
+            yield name, "" if value.is_null else value.text
+
+
+def _name_of(key: str) -> str | None:
+    """The variable that a key stands for, however it is spelled: ``appId``, ``app_id``, ``AISTUDIOS_APP_ID``."""
+    return _NAMES.get(re.sub(r"[\s_-]", "", key.casefold()).removeprefix("aistudios"))
+
+
+def _missing(config: Config, environ: Mapping[str, str], search: _Search) -> Iterator[Problem]:
+    """What is nowhere to be found although nothing else serves in its stead."""
+    halves = [name for name in PAIR if name in search.seen]
+    if API_KEY in search.seen or len(halves) == len(PAIR):
+        return
+    if halves:
+        yield Problem(_no_other_half(search, halves[0]))
+    else:
+        yield Problem(_no_credential(config, environ))
+
+
+def _no_other_half(search: _Search, half: str) -> str:
+    other = next(name for name in PAIR if name != half)
+    where = f" (in {search.found[half].place})" if half in search.found else ""
+    return (
+        f"the {_WORDS[other]} is missing: the {_WORDS[half]} is there{where}, and v3 wants both. "
+        f"Put it into {_places_of(other)}. Or take the {_WORDS[half]} away and give an API key in the same way: "
+        f"{API_KEY}; {_file_of(API_KEY)}; alone in the file that api.key_file names"
+    )
+
+
+def _no_credential(config: Config, environ: Mapping[str, str]) -> str:
+    empty = " (the file that it names now is empty)" if config.api.key_file else ""
+    if config.api.version == "v2":
+        ignored = [name for name in PAIR if environ.get(name)]
+        hint = f" ({' and '.join(ignored)} would count with api.version: v3)" if ignored else ""
+        lack = f"no API key was found{hint}. Put it into {_places_of(API_KEY)}{empty}"
+    else:
+        lack = (
+            f"neither app id and user key nor an API key was found. Put both into {_places_of(*PAIR)}{empty}. "
+            f"Or an API key in the same way: {API_KEY}; {_file_of(API_KEY)}; alone in that file"
+        )
+    return f"{lack}. Without a key, `chromadrop demo` shows how it works"
+
+
+def _places_of(*names: str) -> str:
+    files = [_file_of(name) for name in names]
+    loads = " and ".join(f"LoadCredential={file}:/path/to/file" for file in files)
+    by_name = "" if API_KEY in names else f", as a line {' and a line '.join(f'`{name}=...`' for name in names)}"
+    return (
+        f"one of three places, tried in this order: {_listed('environment variable', names)}; "
+        f"{_listed('file', files)} in $CREDENTIALS_DIRECTORY (systemd: {loads}); "
+        f"the file that api.key_file names{by_name}"
+    )
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    return f"the {what}{'s' if len(names) > 1 else ''} {' and '.join(names)}"
 
 
 # --- for editors --------------------------------------------------------------------------------------------

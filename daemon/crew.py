@@ -97,6 +97,7 @@ class Crew:
         self._lookers = Pool("look", min(max_rendering, MOST_LOOKERS), post)
         self._downloaders = Pool("download", downloads, post)
         self._filers = Pool("file", 1, post)
+        self._messengers = Pool("errand", 1, post)
 
     def export(self, call: Callable[[], object]) -> None:
         """Make an export."""
@@ -114,6 +115,10 @@ class Crew:
         """Move files, one after the other."""
         self._filers.submit(call)
 
+    def errand(self, call: Callable[[], object]) -> None:
+        """Ask the cloud for something that no video waits for, one after the other."""
+        self._messengers.submit(call)
+
     def resize(self, *, max_rendering: int, downloads: int) -> None:
         """Take other limits; threads that are there stay."""
         self._lookers.most = min(max_rendering, MOST_LOOKERS)
@@ -121,5 +126,5 @@ class Crew:
 
     def close(self, seconds: float) -> None:
         """Let all workers end; waits for each pool so long at most."""
-        for pool in (self._exporters, self._lookers, self._downloaders, self._filers):
+        for pool in (self._exporters, self._lookers, self._downloaders, self._filers, self._messengers):
             pool.close(seconds)

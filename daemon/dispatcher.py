@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from daemon.core.display import display
 from daemon.core.drop_name import Kind, kind
-from daemon.core.errors import LedgerConflict, LedgerUnavailable
+from daemon.core.errors import LedgerConflict, LedgerRefused, LedgerUnavailable, SpoolError
 from daemon.core.gate import PROBE_SECONDS, Gate, Trouble
 from daemon.core.job import (
     Deferred,
@@ -37,7 +37,9 @@ from daemon.core.job import (
 )
 from daemon.core.job_file import FileState, JobFile
 from daemon.core.messages import DropReady, PauseSeen, RootFound, RootLost, ScanEnded
+from daemon.core.model_check import Verdict
 from daemon.core.report import (
+    CatalogueRead,
     ClaimEnded,
     DownloadEnded,
     ExportEnded,
@@ -45,6 +47,8 @@ from daemon.core.report import (
     Looked,
     Nudge,
     Probed,
+    ProjectsDescribed,
+    ProjectsListed,
     Rendered,
     Stop,
     Troubled,
@@ -52,7 +56,9 @@ from daemon.core.report import (
 from daemon.core.schedule import EXPORTS_AT_ONCE, REFUSALS_IN_A_ROW, Instant, back_off, is_past_deadline, next_look
 from daemon.core.video_name import default_template, numbered
 from daemon.edges.ledger import Entry, Work
-from daemon.pipeline import claim, export, fetch, file_away
+from daemon.models_watch import NOTE, ModelsWatch
+from daemon.pipeline import claim, export, fetch, file_away, trace
+from daemon.tracing import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -60,6 +66,7 @@ if TYPE_CHECKING:
     from daemon.core.drop import Drop
     from daemon.edges.ledger import Ledger
     from daemon.edges.spool import Spool
+    from daemon.models_watch import ModelsSource
 
 FLUSH_SECONDS: Final = 1.0
 """Progress that changes nothing else is written so often at most."""
@@ -74,11 +81,13 @@ LINK_SECONDS: Final = 60.0
 """A link that has waited longer for a free slot is asked for again."""
 STOP_SECONDS: Final = 3.0
 """After SIGTERM, downloads and moves that do not end are waited for so long; exports are waited for until they end."""
+STILL_LOOKS: Final = 5
+"""A render that has not moved for so many looks is asked about in another way, and again after as many."""
 CLAIMS_A_TURN: Final = 100
 """So many drops are entered in one transaction at most, so that a flood of files does not delay a poll."""
 
 
-class Cloud(export.Exporter, fetch.Fetcher, Protocol):
+class Cloud(export.Exporter, fetch.Fetcher, trace.Tracer, Protocol):
     """What the stages need of the cloud."""
 
 
@@ -110,6 +119,9 @@ class Crew(Protocol):
     def file(self, call: Callable[[], object]) -> None:
         """Move files; one after the other, in this order."""
 
+    def errand(self, call: Callable[[], object]) -> None:
+        """Ask for something that no video waits for."""
+
 
 class Log(Protocol):
     """What the dispatcher needs of a logger."""
@@ -128,6 +140,7 @@ class Limits:
         render_timeout_seconds: after which a render without an end is given up.
         downloads: at once.
         video_name: template, None for the default.
+        check_models: models and clothes that the list does not have are refused before they are paid.
     """
 
     max_rendering: int = 20
@@ -135,6 +148,40 @@ class Limits:
     render_timeout_seconds: float = 3600.0
     downloads: int = 4
     video_name: str | None = None
+    check_models: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is going on, in figures.
+
+    Attributes:
+        queued: jobs that wait for their export.
+        exporting: exports in flight.
+        rendering: renders in flight.
+        downloading: downloads under way, or about to begin.
+        done: jobs since the start of this daemon.
+        failed: jobs since the start of this daemon.
+        trouble: what is wrong with the account, None for nothing.
+        cloud_reason: why the cloud cannot be reached, None where it can.
+        root_reason: why the root is not to be trusted, None where it is.
+        is_paused: ``inbox/PAUSE`` is there.
+        is_ledger_away: the ledger cannot be written.
+        is_stopping: asked to stop.
+    """
+
+    queued: int
+    exporting: int
+    rendering: int
+    downloading: int
+    done: int
+    failed: int
+    trouble: str | None
+    cloud_reason: str | None
+    root_reason: str | None
+    is_paused: bool
+    is_ledger_away: bool
+    is_stopping: bool
 
 
 _NEVER: Final = float("inf")
@@ -144,6 +191,8 @@ _LEVELS: Final = {
     "job.refused": _ERROR,
     "job.in_doubt": _ERROR,
     "job.gave_up": _ERROR,
+    "job.traced": _WARNING,
+    "job.adopted": _WARNING,
     "batch.invalid": _WARNING,
 }
 
@@ -159,10 +208,11 @@ class Dispatcher:
         crew: the workers.
         limits: what the operator set.
         log: one line for each ledger entry, and for what else happens.
+        models: the list of models; None where there is none.
         is_once: end when everything that is there has been worked off.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - all of its state, declared in one place
         self,
         *,
         ledger: Ledger,
@@ -172,6 +222,7 @@ class Dispatcher:
         crew: Crew,
         limits: Limits,
         log: Log,
+        models: ModelsSource | None = None,
         is_once: bool = False,
     ) -> None:
         self._ledger = ledger
@@ -195,6 +246,7 @@ class Dispatcher:
         self._rendering: set[int] = set()
         self._looks: list[tuple[float, int]] = []
         self._looking: dict[int, float] = {}
+        self._still: dict[int, int] = {}
         self._links: dict[int, tuple[str, float]] = {}
         self._to_download: deque[int] = deque()
         self._downloading: set[int] = set()
@@ -225,7 +277,10 @@ class Dispatcher:
         self._is_ledger_given_up = False
         self._away_since: float | None = None
         self.failures = 0
+        self._settled_as = {State.DONE: 0, State.FAILED: 0}
 
+        self._tracing = Tracing(studio=studio, ledger=ledger, jobs=self._jobs, errand=self.errand, ends=self)
+        self._models = ModelsWatch(models, self, ledger.read_note(NOTE) if models is not None else None)
         self._takers: dict[type, Callable[[Any, Instant], None]] = {
             DropReady: self._on_drop_ready,
             ScanEnded: self._on_scan_ended,
@@ -238,6 +293,9 @@ class Dispatcher:
             DownloadEnded: self._on_download_ended,
             Probed: self._on_probed,
             FilingEnded: self._on_filing_ended,
+            CatalogueRead: self._on_catalogue_read,
+            ProjectsListed: self._tracing.on_listed,
+            ProjectsDescribed: self._on_projects_described,
             Stop: self._on_stop,
             Nudge: self._on_nudge,
         }
@@ -264,10 +322,27 @@ class Dispatcher:
         """The account is in trouble and work waits for it: ``run --once`` ends with 77."""
         return self._gate.trouble is not None and bool(self._files)
 
+    def summary(self) -> Summary:
+        """What is going on; costs nothing, however much there is."""
+        return Summary(
+            queued=len(self._queue),
+            exporting=len(self._exporting),
+            rendering=len(self._rendering),
+            downloading=len(self._downloading) + len(self._to_download),
+            done=self._settled_as[State.DONE],
+            failed=self._settled_as[State.FAILED],
+            trouble=self._gate.trouble.reason if self._gate.trouble is not None else None,
+            cloud_reason=self._cloud_reason,
+            root_reason=self._root_reason,
+            is_paused=bool(self._is_paused),
+            is_ledger_away=self._is_ledger_away,
+            is_stopping=self.is_stopping,
+        )
+
     def _is_worked_off(self) -> bool:
         if self.is_cut_off:
             return True
-        if not self._is_scan_idle or self._drops:
+        if not self._is_scan_idle or self._drops or self._models.awaiting:
             return False
         if not self._files:
             return True
@@ -301,7 +376,7 @@ class Dispatcher:
     def _resume(self, job: Job, now: Instant) -> None:
         if job.state is State.EXPORTING:
             reason = "chromadrop was stopped after asking for this video and before an answer came"
-            self._fail("job.in_doubt", job, InDoubt(reason), now)
+            self._on_in_doubt(job, InDoubt(reason), now)
         elif job.state is State.RENDERING:
             self._rendering.add(job.id)
             heapq.heappush(self._looks, (now.monotonic, job.id))
@@ -356,7 +431,10 @@ class Dispatcher:
             self._is_ledger_given_up = self._is_ledger_away and now.monotonic >= self._stopped_at + STOP_LEDGER_SECONDS
             return
         self._start_claims(now)
+        self._start_reading_models(now)
         self._start_probe(now)
+        if not self._are_looks_held:
+            self._tracing.start_due(now)
         self._start_exports(now)
         self._start_looks(now)
         self._start_downloads(now)
@@ -419,7 +497,7 @@ class Dispatcher:
         return min(later, default=None)
 
     def _due_work(self) -> list[float | None]:
-        times: list[float | None] = [self._gate.opens_at]
+        times: list[float | None] = [self._gate.opens_at, self._models.due_at, self._tracing.due_at]
         if self._queue:
             times.append(self._queue[0][0])
         if self._looks and not self._are_looks_held:
@@ -450,6 +528,7 @@ class Dispatcher:
         self._jobs[job.id] = after
         self._work.change_job(job, after)
         self._progress.pop(job.id, None)
+        self._still.pop(job.id, None)
         if after.state is not State.RENDERING:
             self._rendering.discard(job.id)
             self._links.pop(job.id, None)
@@ -465,6 +544,7 @@ class Dispatcher:
         if job.project_id is not None:
             self._act(lambda: self._crew.file(lambda: self._discard(job.id)))
         self._unsettled[job.batch_id] -= 1
+        self._settled_as[job.state] += 1
         if job.state is State.FAILED:
             self.failures += 1
         is_open = self._files[job.batch_id].state is FileState.OPEN
@@ -494,6 +574,31 @@ class Dispatcher:
     def _act(self, deed: Callable[[], None]) -> None:
         """Have this done once everything decided so far is in the ledger."""
         self._deeds.append(deed)
+
+    # --- what the parts of it ask -----------------------------------------------------------------
+
+    def errand(self, call: Callable[[], object]) -> None:
+        """Have a call made by a worker once everything decided so far is in the ledger."""
+        self._act(lambda: self._crew.errand(call))
+
+    def note(self, key: str, value: Any) -> None:
+        """Have a fact written to the ledger."""
+        self._work.notes[key] = value
+
+    def put_page(self, name: str, render: Callable[[], bytes]) -> None:
+        """Have a page written into the root once everything decided so far is in the ledger."""
+        self._act(lambda: self._crew.file(lambda: self._put_page(name, render)))
+
+    def _put_page(self, name: str, render: Callable[[], bytes]) -> Nudge:
+        try:
+            self._spool.put_page(name, render())
+        except (SpoolError, LedgerRefused) as error:
+            self._log.log(_WARNING, "page.deferred", page=name, reason=str(error))
+        return Nudge()
+
+    def log(self, level: int, event: str, **fields: Any) -> None:
+        """One line that is no entry of the ledger."""
+        self._log.log(level, event, **fields)
 
     def _later(self, due: float, deed: Callable[[Instant], None]) -> None:
         heapq.heappush(self._retries, (due, next(self._sequence), deed))
@@ -525,6 +630,7 @@ class Dispatcher:
     def _claimable(self) -> list[Drop]:
         """The next drops, but for those whose predecessor of the same name is just being claimed or filed."""
         busy = {_family(known.name) for known in self._files.values() if _is_moving(known)}
+        busy |= {_family(drop.name) for drop in self._models.awaiting}
         free: list[Drop] = []
         for drop in self._drops:
             family = _family(drop.name)
@@ -536,8 +642,9 @@ class Dispatcher:
         return free
 
     def _enter_drops(self, drops: list[Drop], now: Instant) -> None:
+        planned, awaiting = self._plan(drops, now)
         try:
-            entered = self._ledger.enter(self._plan(drops, now))
+            entered = self._ledger.enter(planned) if planned else []
         except LedgerConflict:
             if len(drops) == 1:
                 raise
@@ -548,24 +655,50 @@ class Dispatcher:
         self._on_written()
         for drop in drops:
             self._drops.remove(drop)
+        self._models.awaiting += awaiting
         for job_file, jobs in entered:
             self._remember(job_file, jobs)
             self._take(job_file, is_retry=False)
 
-    def _plan(self, drops: list[Drop], now: Instant) -> list[tuple[JobFile, list[Job]]]:
+    def _plan(self, drops: list[Drop], now: Instant) -> tuple[list[tuple[JobFile, list[Job]]], list[Drop]]:
+        """What the ledger is to say of the drops, and those that wait for the list of models."""
         taken = set(self._processing_names)
-        planned = []
+        planned: list[tuple[JobFile, list[Job]]] = []
+        awaiting: list[Drop] = []
         for drop in drops:
             processing_name = _free_name(drop.name, taken)
-            taken.add(processing_name)
             failed_as = self._spool.relative(self._spool.places.failed / drop.name)
             earlier = self._ledger.earlier(drop.name, failed_as)
-            planned.append(claim.plan(drop, processing_name, earlier, now.wall))
-        return planned
+            job_file, jobs = claim.plan(drop, processing_name, earlier, now.wall)
+            verdict, problems = self._models.judge(drop, jobs, now, is_wanted=self.limits.check_models)
+            if verdict is Verdict.AWAITED:
+                awaiting.append(drop)
+                continue
+            if verdict is Verdict.REFUSED:
+                refused = replace(drop, batch=None, problems=problems)
+                job_file, jobs = claim.plan(refused, processing_name, earlier, now.wall)
+            taken.add(processing_name)
+            planned.append((job_file, jobs))
+        return planned, awaiting
 
     def _take(self, job_file: JobFile, *, is_retry: bool) -> None:
         self._filing.add(job_file.id)
         self._act(lambda: self._crew.file(lambda: claim.take(self._spool, job_file, is_retry=is_retry)))
+
+    def _start_reading_models(self, now: Instant) -> None:
+        until = self._models.start_due(now)
+        if until is not None:
+            self._later(until, lambda _then: self._reconsider())
+
+    def _on_catalogue_read(self, message: CatalogueRead, now: Instant) -> None:
+        self._models.on_read(message, now)
+        self._reconsider()
+
+    def _reconsider(self) -> None:
+        """What has waited for the list of models is looked at again, before what came later."""
+        waited, self._models.awaiting = self._models.awaiting, []
+        self._drops.extendleft(reversed(waited))
+        self._is_turn_due |= bool(waited)
 
     def _on_claim_ended(self, message: ClaimEnded, now: Instant) -> None:
         self._filing.discard(message.file_id)
@@ -632,7 +765,7 @@ class Dispatcher:
             and self._is_paused is False
             and self._ledger_retry_at is None
             and len(self._exporting) < EXPORTS_AT_ONCE
-            and len(self._exporting) + len(self._rendering) < self.limits.max_rendering
+            and len(self._exporting) + len(self._rendering) + len(self._tracing) < self.limits.max_rendering
             and self._gate.may_export(now.monotonic, len(self._exporting))
         ):
             job = self._jobs[heapq.heappop(self._queue)[1]]
@@ -659,7 +792,7 @@ class Dispatcher:
                 self._gate = self._gate.opened()
             self._on_answer()
         elif isinstance(outcome, InDoubt):
-            self._fail("job.in_doubt", job, outcome, now)
+            self._on_in_doubt(job, outcome, now)
             self._close_gate(now, None, is_current=is_current)
         elif isinstance(outcome, Troubled):
             self._requeue(job, Deferred(outcome.reason), now)
@@ -680,6 +813,29 @@ class Dispatcher:
             self._on_account_well()
             self._gate = self._gate.opened()
 
+    # --- in doubt ---------------------------------------------------------------------------------
+
+    def _on_in_doubt(self, job: Job, outcome: InDoubt, now: Instant) -> None:
+        """Look for it where the API lets us, before a person is asked; it stays EXPORTING meanwhile."""
+        if self._tracing.can_begin(job):
+            self._enter("job.traced", now, job, reason=outcome.reason)
+            self._tracing.begin(job, outcome.reason, now)
+        else:
+            self.give_in(job, outcome, now)
+
+    def adopt(self, job: Job, project_id: str, reason: str, now: Instant) -> None:
+        """A trace has found the job's project."""
+        adopted = self._apply(job, Exported(project_id, is_adopted=True), now)
+        self._enter("job.adopted", now, adopted, reason=reason)
+        self._rendering.add(job.id)
+        heapq.heappush(self._looks, (now.monotonic, job.id))
+
+    def give_in(self, job: Job, outcome: InDoubt, now: Instant) -> None:
+        """A person has to be asked."""
+        self._fail("job.in_doubt", job, outcome, now)
+
+    # --- export, answered -------------------------------------------------------------------------
+
     def _requeue(self, job: Job, outcome: Deferred, now: Instant) -> None:
         queued = self._apply(job, outcome, now)
         self._enter("job.deferred", now, queued, reason=outcome.reason)
@@ -691,6 +847,9 @@ class Dispatcher:
         if is_current:
             self._generation += 1
             self._gate = self._gate.deferred(now.monotonic, retry_after_seconds)
+
+    def _on_projects_described(self, message: ProjectsDescribed, now: Instant) -> None:
+        self._tracing.on_described(message, now, self._models.model_ids)
 
     # --- the account and the cloud ----------------------------------------------------------------
 
@@ -757,7 +916,9 @@ class Dispatcher:
                 self._act(self._look_deed(job))
 
     def _look_deed(self, job: Job) -> Callable[[], None]:
-        return lambda: self._crew.look(lambda: fetch.look(self._studio, job))
+        still = self._still.get(job.id, 0)
+        is_still = still > 0 and still % STILL_LOOKS == 0
+        return lambda: self._crew.look(lambda: fetch.look(self._studio, job, is_still=is_still))
 
     def _on_looked(self, message: Looked, now: Instant) -> None:
         due = self._looking.pop(message.job_id)
@@ -773,6 +934,9 @@ class Dispatcher:
             self._progress[job.id] = 100.0
             self._links[job.id] = outcome.url, now.monotonic
             self._to_download.append(job.id)
+        elif isinstance(outcome, Refused):
+            self._on_answer()
+            self._fail("job.refused", job, outcome, now)
         elif isinstance(outcome, Troubled):
             self._are_looks_held = True
             self._on_trouble(outcome, now)
@@ -785,6 +949,7 @@ class Dispatcher:
             return
         after = advance(job, outcome, now.wall)
         self._jobs[job.id] = after
+        self._still[job.id] = self._still.get(job.id, 0) + 1 if after.progress == job.progress else 0
         if after.progress != job.progress:
             self._progress[job.id] = after.progress
             self._log.log(
@@ -805,6 +970,8 @@ class Dispatcher:
     def _defer_render(self, job: Job, outcome: Deferred, now: Instant, *, is_rendered: bool) -> None:
         after = advance(job, outcome, now.wall)
         self._jobs[job.id] = after
+        if not outcome.is_outage:
+            self._still[job.id] = self._still.get(job.id, 0) + 1
         if outcome.is_outage:
             self._on_outage(outcome.reason)
         elif after.refusals >= REFUSALS_IN_A_ROW:
@@ -930,6 +1097,7 @@ class Dispatcher:
     def _on_root_found(self, _message: RootFound, now: Instant) -> None:
         if self._root_reason is not None:
             self._log.log(_INFO, "root.found")
+            self._models.write_page()
             self._work.notes |= {"root": None, "seen_root": str(self._spool.places.root)}
             self._root_reason = None
         self._retries = [(now.monotonic, sequence, deed) for _due, sequence, deed in self._retries]

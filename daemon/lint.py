@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from daemon.core.batch import MAX_BYTES, parse_batch
+from daemon.core.catalogue import problems_of
 from daemon.core.display import display
 from daemon.core.drop_name import Kind, is_ignored_folder, kind
 from daemon.core.errors import BatchInvalid
@@ -16,6 +17,8 @@ from daemon.core.errors import BatchInvalid
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from daemon.core.batch import Request
+    from daemon.core.catalogue import Catalogue
     from daemon.core.problem import Problem
 
 STANDARD_INPUT: Final = "-"
@@ -38,24 +41,48 @@ class Linted:
     texts: tuple[str, ...]
 
 
-def lint(names: Iterable[str], version: str, standard_input: BinaryIO) -> Iterator[Linted]:
+class Rules:
+    """What job files are held to.
+
+    Args:
+        version: of the API.
+        catalogue: the models and clothes that there are; None where no list is at hand.
+        of: which list that is, such as its date; said once, with the first problem that comes of it.
+    """
+
+    def __init__(self, version: str, catalogue: Catalogue | None = None, of: str = "") -> None:
+        self.version = version
+        self._catalogue = catalogue
+        self._of = of
+
+    def problems(self, requests: Iterable[Request]) -> tuple[Problem, ...]:
+        """What requests of a valid file ask for that is not in the list."""
+        problems = () if self._catalogue is None else problems_of(requests, self._catalogue)
+        if not problems or not self._of:
+            return problems
+        first = replace(problems[0], message=f"{problems[0].message} (by the list of {self._of})")
+        self._of = ""
+        return (first, *problems[1:])
+
+
+def lint(names: Iterable[str], rules: Rules, standard_input: BinaryIO) -> Iterator[Linted]:
     """Validate files, one after the other.
 
     Args:
         names: of files, of folders (the job files in them and below are meant), or ``-``.
-        version: of the API.
+        rules: what they are held to.
         standard_input: what ``-`` means.
     """
     for name in names:
         if name == STANDARD_INPUT:
-            yield _linted("<stdin>", standard_input.read(MAX_BYTES + 1), version)
+            yield _linted("<stdin>", standard_input.read(MAX_BYTES + 1), rules)
         elif os.path.isdir(name):  # noqa: PTH112 - Path would change how the name was written
-            yield from _lint_folder(name, version)
+            yield from _lint_folder(name, rules)
         else:
-            yield _lint_file(name, version)
+            yield _lint_file(name, rules)
 
 
-def _lint_folder(folder: str, version: str) -> Iterator[Linted]:
+def _lint_folder(folder: str, rules: Rules) -> Iterator[Linted]:
     failures: list[OSError] = []
     count = 0
     for path, folders, files in os.walk(folder, onerror=failures.append):
@@ -63,7 +90,7 @@ def _lint_folder(folder: str, version: str) -> Iterator[Linted]:
         for name in sorted(files):
             if kind(name) is Kind.DROP:
                 count += 1
-                yield _lint_file(str(Path(path) / name), version)
+                yield _lint_file(str(Path(path) / name), rules)
     for error in failures:
         where = display(os.fsdecode(error.filename or folder))
         yield Linted(is_ok=False, texts=(f"{where}: cannot be read: {error.strerror}",))
@@ -71,12 +98,12 @@ def _lint_folder(folder: str, version: str) -> Iterator[Linted]:
         yield Linted(is_ok=True, texts=(f"{display(folder)}: no job file (.yaml, .yml) in it",))
 
 
-def _lint_file(name: str, version: str) -> Linted:
+def _lint_file(name: str, rules: Rules) -> Linted:
     try:
         content = _read(name)
     except _Unreadable as error:
         return Linted(is_ok=False, texts=(f"{display(name)}: {error}",))
-    linted = _linted(display(name), content, version)
+    linted = _linted(display(name), content, rules)
     if linted.is_ok and kind(Path(name).name) is not Kind.DROP:
         hint = f"{linted.texts[0]} (but nothing of this name is taken from inbox/: job files end in .yaml or .yml)"
         return Linted(is_ok=True, texts=(hint,))
@@ -97,11 +124,15 @@ def _read(name: str) -> bytes:
         raise _Unreadable("no file can have this name") from error
 
 
-def _linted(where: str, content: bytes, version: str) -> Linted:
+def _linted(where: str, content: bytes, rules: Rules) -> Linted:
     try:
-        count = len(parse_batch(content, version).requests)
+        requests = parse_batch(content, rules.version).requests
+        problems = rules.problems(requests)
     except BatchInvalid as error:
-        return Linted(is_ok=False, texts=tuple(_line(where, problem) for problem in error.problems))
+        problems = error.problems
+    if problems:
+        return Linted(is_ok=False, texts=tuple(_line(where, problem) for problem in problems))
+    count = len(requests)
     return Linted(is_ok=True, texts=(f"{where}: ok, {count:,} {'video' if count == 1 else 'videos'}",))
 
 

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from daemon.core.display import display
 from daemon.core.job import State
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from daemon.core.catalogue import Catalogue, Clothes, Model
     from daemon.overview import FiledView, FileView, InboxView, JobView, Overview, Trouble
 
 _WIDE: Final = 110  # columns from which on the project ids have room
@@ -241,6 +243,38 @@ def became(filed: FiledView) -> str:
     if filed.in_doubt:
         words += f", of these {filed.in_doubt} may have been paid"
     return words
+
+
+# --- the list of models ---------------------------------------------------------------------------
+
+
+def models(catalogue: Catalogue, *, read_at: float, now: float, where: str) -> RenderableType:
+    """The list of models, as ``models`` shows it: each id with its names, and below it what the model wears.
+
+    Args:
+        catalogue: the list.
+        read_at: when it was read, wall-clock seconds.
+        now: wall-clock seconds.
+        where: it is from; fit to be shown.
+    """
+    table = Table.grid(padding=(0, 2))
+    table.add_column(overflow="fold", min_width=14, style="bold")
+    table.add_column(overflow="fold")
+    for model in catalogue.models:
+        table.add_row(Text(display(model.id)), _names(model))
+        for clothes in model.clothes:
+            table.add_row(Text(f"  {display(clothes.id)}", style="not bold"), _names(clothes))
+    count = len(catalogue.models)
+    wardrobe = sum(len(model.clothes) for model in catalogue.models)
+    head = f"{_many(count, 'model')} and {wardrobe:,} clothes, as of {_clock(read_at, now)}, from {where}"
+    return Group(table, Text(""), Text(head, style="dim"))
+
+
+def _names(thing: Model | Clothes) -> Text:
+    """The English and the Korean name, else whichever there is."""
+    known = [thing.labels[language] for language in ("en", "ko") if thing.labels.get(language)]
+    names = dict.fromkeys(known or list(thing.labels.values())[:1])
+    return Text("  ").join(Text(display(name)) for name in names)
 
 
 # --- one line, for a pipe -------------------------------------------------------------------------

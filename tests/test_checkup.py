@@ -16,12 +16,16 @@ from daemon import app, config
 from daemon.checkup import Finding, check, exit_code
 from daemon.edges import mounts, spool
 from daemon.edges.studio import Studio
+from daemon.simulator.catalogue import MODELS
+from daemon.simulator.faults import Fault
 from daemon.simulator.server import RunningSimulator, Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = {"AISTUDIOS_API_KEY": "a-secret-key"}
+PAIR = {"AISTUDIOS_APP_ID": "an-app-id", "AISTUDIOS_USER_KEY": "a-user-key"}
+APP = ("an-app-id", "a-user-key")
 
 
 def _check(root: Path, environ: dict[str, str] | None = None, *, is_offline: bool = True) -> list[Finding]:
@@ -97,6 +101,14 @@ def test_the_credential_is_never_shown(tmp_path: Path) -> None:
     assert "a-secret-key" not in text
 
 
+@pytest.mark.parametrize(("version", "environ"), [("v2", KEY), ("v3", KEY), ("v3", PAIR)])
+def test_the_redactor_knows_all_of_the_credential(version: str, environ: dict[str, str]) -> None:
+    """A key, or both halves of a pair."""
+    settings = config.Config.model_validate({"api": {"version": version}})
+    redact = app.redactor(config.find_credential(settings, environ))
+    assert redact(f"refused: {', '.join(environ.values())}") == f"refused: {', '.join(['***'] * len(environ))}"
+
+
 def test_a_key_file_that_others_may_read_is_a_warning(tmp_path: Path) -> None:
     """Not a problem: the daemon runs all the same."""
     (tmp_path / "key.txt").write_text("a-secret-key")
@@ -105,6 +117,87 @@ def test_a_key_file_that_others_may_read_is_a_warning(tmp_path: Path) -> None:
     findings = _check(tmp_path, {})
     assert _problems(findings) == [("credential", 0)]
     assert exit_code(findings) == 0
+
+
+def test_the_key_file_is_what_others_may_read(tmp_path: Path) -> None:
+    """Where half a pair lies elsewhere, only the file is named."""
+    (tmp_path / "key.txt").write_text("userKey: a-user-key")
+    (tmp_path / "key.txt").chmod(0o644)
+    (tmp_path / "config.yaml").write_text("api: {version: v3, key_file: key.txt}")
+    findings = _check(tmp_path, {"AISTUDIOS_APP_ID": "an-app-id"})
+    found, exposed = (finding for finding in findings if finding.kind == "credential")
+    assert "the environment variable AISTUDIOS_APP_ID and the file that api.key_file names" in found.text
+    assert (exposed.is_ok, exposed.exit_code) == (False, 0)
+    assert exposed.text.startswith("the file that api.key_file names may be read by others")
+
+
+@pytest.mark.parametrize(
+    ("line", "variables"),
+    [
+        ("api: {version: v3}", {}),
+        ("api:\n  version: 'v3'   # here", {}),
+        ('{"api": {"version": "v3"}}', {}),
+        ("api: {version: v2}", {"CHROMADROP_API__VERSION": "v3"}),
+    ],
+)
+def test_a_pair_is_not_called_missing_beside_other_problems(
+    tmp_path: Path, line: str, variables: dict[str, str]
+) -> None:
+    """The version counts for the credential also where the configuration is not valid."""
+    (tmp_path / "config.yaml").write_text(line)
+    environ = {**variables, "CHROMADROP_JOBS__MAX_RENDERING": "many"}
+    assert [finding.kind for finding in _check(tmp_path, environ | PAIR)] == ["configuration"]
+    bare = _check(tmp_path, environ)
+    assert [finding.kind for finding in bare] == ["configuration", "credential"]
+    assert bare[1].text.startswith("neither app id and user key nor an API key was found")
+
+
+def test_a_pair_counts_for_v3_only(tmp_path: Path) -> None:
+    """With v2 a key is missing all the same."""
+    (tmp_path / "config.yaml").write_text("nonsense: 1\n# version: v3\n")
+    assert [finding.kind for finding in _check(tmp_path, PAIR)] == ["configuration", "credential"]
+
+
+def test_a_half_pair_is_told_with_what_is_missing(tmp_path: Path) -> None:
+    """The daemon would refuse to start: 78."""
+    (tmp_path / "config.yaml").write_text("api: {version: v3}")
+    findings = _check(tmp_path, {"AISTUDIOS_USER_KEY": "a-user-key"})
+    assert _problems(findings) == [("credential", 78)]
+    assert findings[-1].text.startswith("the app id is missing")
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+@pytest.mark.parametrize("is_checking", ["true", "false"])
+def test_a_list_of_models_that_is_valid_is_fine(tmp_path: Path, version: str, is_checking: str) -> None:
+    """Counted, with its path, in either version."""
+    (tmp_path / "models.yaml").write_text("M1: [C1]\nM2: [C1, C2]\n")
+    (tmp_path / "config.yaml").write_text(
+        f"api: {{version: {version}}}\njobs: {{check_models: {is_checking}, models_file: models.yaml}}"
+    )
+    findings = _check(tmp_path)
+    assert _problems(findings) == []
+    texts = [finding.text for finding in findings if finding.kind == "models"]
+    assert texts == [f"2 models in {tmp_path / 'models.yaml'}"]
+
+
+def test_every_mistake_in_a_list_of_models_is_a_problem_with_its_line(tmp_path: Path) -> None:
+    """Of the list's file, not of the configuration; the daemon runs all the same: 1."""
+    (tmp_path / "models.yaml").write_text("M1: [C1]\nM2: {C1: C2}\n\nM1: [C1]\n")
+    (tmp_path / "config.yaml").write_text("jobs: {models_file: models.yaml}")
+    findings = _check(tmp_path)
+    assert _problems(findings) == [("models", 1), ("models", 1)]
+    places = [finding.text.partition(", column")[0] for finding in findings if finding.kind == "models"]
+    assert places == [f"{tmp_path / 'models.yaml'}, line 2", f"{tmp_path / 'models.yaml'}, line 4"]
+
+
+def test_a_list_of_models_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
+    """Told at the line of the configuration that names it."""
+    (tmp_path / "config.yaml").write_text("jobs:\n  models_file: models.yaml\n")
+    findings = _check(tmp_path)
+    assert _problems(findings) == [("models", 1)]
+    text = next(finding.text for finding in findings if finding.kind == "models")
+    assert text.startswith(f"{tmp_path / 'config.yaml'}, line 2, column 16 (jobs.models_file): ")
+    assert f"{tmp_path / 'models.yaml'} cannot be read (No such file or directory)" in text
 
 
 def test_a_root_that_is_not_there_is_out_of_reach(tmp_path: Path) -> None:
@@ -203,6 +296,7 @@ def test_a_cloud_that_accepts_the_key_is_fine(tmp_path: Path) -> None:
         assert cloud.outcomes() == ()
     assert _problems(findings) == []
     assert [finding.kind for finding in findings][-2:] == ["cloud", "clock"]
+    assert "models" not in [finding.kind for finding in findings]
 
 
 def test_a_refused_key_is_77(tmp_path: Path) -> None:
@@ -221,6 +315,55 @@ def test_a_cloud_that_cannot_be_reached_is_69(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     findings = _with_cloud(tmp_path, f"http://127.0.0.1:{port}/api/odin")
     assert _problems(findings) == [("cloud", 69)]
+
+
+def _with_v3(
+    tmp_path: Path, cloud: RunningSimulator, environ: dict[str, str] | None = None, jobs: str = "{}"
+) -> list[Finding]:
+    (tmp_path / "config.yaml").write_text(
+        f"api: {{version: v3, base_url: '{cloud.base_url_v3}', connect_timeout_seconds: 2}}\njobs: {jobs}\n"
+    )
+    return _check(tmp_path, PAIR if environ is None else environ, is_offline=False)
+
+
+@pytest.mark.parametrize("environ", [PAIR, KEY])
+def test_v3_is_tried_with_its_list_of_models(tmp_path: Path, environ: dict[str, str]) -> None:
+    """With a pair as with a long-lived key; nothing is left there."""
+    with RunningSimulator(Settings(port=0, keys=(KEY["AISTUDIOS_API_KEY"],), apps=(APP,))) as cloud:
+        findings = _with_v3(tmp_path, cloud, environ)
+        assert cloud.outcomes() == ()
+    assert _problems(findings) == []
+    assert [finding.kind for finding in findings][-3:] == ["cloud", "models", "clock"]
+    assert findings[-2].text == f"{len(MODELS)} models in the cloud's list"
+
+
+def test_a_refused_pair_is_77(tmp_path: Path) -> None:
+    """Said once: without a credential there is no list to be asked for. Neither half is shown."""
+    with RunningSimulator(Settings(port=0, apps=(("another-app", "another-key"),))) as cloud:
+        findings = _with_v3(tmp_path, cloud)
+    assert _problems(findings) == [("cloud", 77)]
+    assert "models" not in [finding.kind for finding in findings]
+    text = " ".join(finding.text for finding in findings)
+    assert not [secret for secret in PAIR.values() if secret in text]
+
+
+@pytest.mark.parametrize("fault", ["models:500,times=0", "models:403,times=0"])
+def test_a_list_of_models_that_cannot_be_had_is_a_warning(tmp_path: Path, fault: str) -> None:
+    """The daemon goes on without it."""
+    with RunningSimulator(Settings(port=0, faults=(Fault.parse(fault),))) as cloud:
+        findings = _with_v3(tmp_path, cloud)
+    assert _problems(findings) == [("models", 0)]
+    assert exit_code(findings) == 0
+
+
+@pytest.mark.parametrize("jobs", ["{check_models: false}", "{models_file: models.yaml}"])
+def test_the_clouds_list_is_asked_for_only_where_it_counts(tmp_path: Path, jobs: str) -> None:
+    """Not where nothing is checked, nor where a file is the list."""
+    (tmp_path / "models.yaml").write_text("M1: [C1]")
+    with RunningSimulator(Settings(port=0, faults=(Fault.parse("models:500,times=0"),))) as cloud:
+        findings = _with_v3(tmp_path, cloud, jobs=jobs)
+    assert _problems(findings) == []
+    assert not [finding for finding in findings if "cloud's list" in finding.text]
 
 
 @pytest.mark.parametrize("seconds", [-3600.0, 3600.0])

@@ -25,8 +25,10 @@ from daemon.config import (
     config_schema,
     find_credential,
     load,
+    read_models_file,
 )
-from daemon.core.errors import ConfigInvalid
+from daemon.core.credential import AppKeys
+from daemon.core.errors import BatchInvalid, ConfigInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +119,13 @@ class TestDefaults:
                 "state": None,
             },
             "watch": {"observer": "auto", "settle_seconds": None, "rescan_seconds": None, "grace_seconds": 10},
-            "jobs": {"max_rendering": 20, "poll_seconds": 3, "render_timeout_seconds": 3600},
+            "jobs": {
+                "max_rendering": 20,
+                "poll_seconds": 3,
+                "render_timeout_seconds": 3600,
+                "check_models": True,
+                "models_file": None,
+            },
             "videos": {"name": None, "downloads": 4, "max_bytes": 21474836480},
             "ledger": {"url": None},
             "logs": {"level": "info", "format": "auto"},
@@ -234,6 +242,9 @@ class TestValues:
             ("api: {base_url: 'http://[::1]:1/'}", "api.effective_base_url", "http://[::1]:1"),
             ("api: {base_url: 'http://LOCALHOST:1/'}", "api.effective_base_url", "http://LOCALHOST:1"),
             ("api: {version: v2}", "api.effective_base_url", "https://v2.aistudios.com/api/odin"),
+            ("api: {version: v3}", "api.effective_base_url", "https://app.aistudios.com/api/odin/v3"),
+            ("jobs: {check_models: no}", "jobs.check_models", False),
+            ("jobs: {models_file: models.json}", "jobs.models_file", "models.json"),
         ],
     )
     def test_a_value_is_read(self, tmp_path: Path, text: str, path: str, value: object) -> None:
@@ -266,8 +277,8 @@ class TestValues:
             ("videos: {max_bytes: 20GB}", "videos.max_bytes", 21, "a whole number of bytes from 1 to 1125899906842624"),
             ("videos: {name: '{fil}'}", "videos.name", 16, "{fil}"),
             ("videos: {name: 'a/b'}", "videos.name", 16, "/"),
-            ("api: {version: v3}", "api.version", 16, "speaks v2 of the cloud's API only; v3 comes later"),
-            ("api: {version: V2}", "api.version", 16, "write v2 (default v2). Did you mean 'v2'?"),
+            ("api: {version: v4}", "api.version", 16, "'v4' is not accepted; write one of v2, v3 (default v2)"),
+            ("api: {version: V3}", "api.version", 16, "write one of v2, v3 (default v2). Did you mean 'v3'?"),
             ("api: {connect_timeout_seconds: 0}", "api.connect_timeout_seconds", 32, "seconds from 0.01 to 300"),
             ("api: {base_url: ftp://x.example}", "api.base_url", 17, "starts with https://"),
             ("api: {base_url: 'https:///odin'}", "api.base_url", 17, "names a host"),
@@ -282,6 +293,10 @@ class TestValues:
             ("api: {base_url: 'http://127.0.0.1.evil.example'}", "api.base_url", 17, "plain http"),
             ("api: {base_url: ''}", "api.base_url", 17, "starts with https://"),
             ("api: {key_file: ''}", "api.key_file", 17, "is empty"),
+            ("jobs: {check_models: perhaps}", "jobs.check_models", 22, "write true or false (default true)"),
+            ("jobs: {models_file: ''}", "jobs.models_file", 21, "is empty"),
+            ("jobs: {models_file: ~/m.yaml}", "jobs.models_file", 21, "~, which is not expanded"),
+            ("jobs: {models_file: [a]}", "jobs.models_file", 21, "one value, not a list"),
             ("folders: {root: }", "folders.root", 17, "null is not accepted here; write text (default .)"),
             ("folders: {root: ~}", "folders.root", 17, "null is not accepted here"),
             ("folders: {root: ~/studio}", "folders.root", 17, "~, which is not expanded"),
@@ -307,7 +322,7 @@ class TestValues:
             ("job: {max_rendering: 2}", "job", 1, "unknown key 'job'. Did you mean 'jobs'?"),
             ("jobs: {max_rendring: 2}", "jobs.max_rendring", 8, "Did you mean 'max_rendering'?"),
             ("max_rendering: 2", "max_rendering", 1, "It belongs under `jobs:`."),
-            ("jobs: {xyzzy: 2}", "jobs.xyzzy", 8, "Known are: max_rendering, poll_seconds, render_timeout_seconds."),
+            ("jobs: {xyzzy: 2}", "jobs.xyzzy", 8, "timeout_seconds, check_models, models_file."),
             ("jobs: [1]", "jobs", 7, "the section 'jobs' is a mapping"),
             ("jobs: 3", "jobs", 7, "the section 'jobs' is a mapping"),
             ("- jobs", "", 1, "a configuration file is a mapping"),
@@ -381,6 +396,123 @@ class TestValues:
         with pytest.raises(ValidationError) as caught:
             Config.model_validate({"api": {"base_url": f"https://me:{SECRET}@x.example"}})
         assert SECRET not in str(caught.value)
+
+
+class TestVersion:
+    """The address fits the version, where the vendor's hosts tell."""
+
+    @pytest.mark.parametrize(
+        ("version", "url"),
+        [
+            ("v2", "https://v2.aistudios.com/api/odin"),
+            ("v2", "https://aistudios.com/api/odin/"),
+            ("v2", "https://aistudios.com"),
+            ("v3", "https://app.aistudios.com/api/odin/v3"),
+            ("v3", "https://app.aistudios.cn/api/odin/v3/"),
+            ("v3", "https://app.deepbrain.io/api/odin/v3"),
+            ("v3", "https://APP.AISTUDIOS.COM./api/odin/v3"),
+            ("v2", "https://gateway.example/odin/v3"),
+            ("v3", "https://gateway.example/odin"),
+            ("v3", "http://127.0.0.1:8765/api/odin"),
+            ("v3", "https://aistudios.com.example/api/odin"),
+            ("v2", "https://notaistudios.com/api/odin/v3"),
+        ],
+    )
+    def test_an_address_that_fits_or_is_not_the_vendors_is_taken(self, tmp_path: Path, version: str, url: str) -> None:
+        """A simulator or a gateway may have any path."""
+        config = read(tmp_path, f"api: {{version: {version}, base_url: '{url}'}}")
+        assert config.api.effective_base_url == url.rstrip("/")
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://app.aistudios.com/api/odin/v3",
+            "https://app.aistudios.cn/api/odin/v3/",
+            "https://deepbrain.io/v3",
+            "https://x.y.DeepBrain.io./api/odin/v3",
+        ],
+    )
+    def test_an_address_of_v3_wants_the_version_changed(self, tmp_path: Path, url: str) -> None:
+        """Somebody who writes it wants v3, and has left the version at its default."""
+        problem = only(tmp_path, f"api: {{base_url: '{url}'}}")
+        assert (problem.path, problem.line) == ("api.base_url", 1)
+        assert "Change api.version: write v3" in problem.message
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://v2.aistudios.com/api/odin",
+            "https://app.aistudios.cn/api/odin",
+            "https://app.deepbrain.io/api/odin/v3/simple/video",
+            "https://app.aistudios.com/api/odin/xv3",
+            "https://app.aistudios.com",
+        ],
+    )
+    def test_an_address_of_v2_under_v3_is_to_be_changed(self, tmp_path: Path, url: str) -> None:
+        """Both addresses of v3 are told."""
+        problem = only(tmp_path, f"api: {{base_url: '{url}'}}", {"CHROMADROP_API__VERSION": "v3"})
+        assert problem.path == "api.base_url"
+        assert "Change api.base_url: leave it out for https://app.aistudios.com/api/odin/v3" in problem.message
+        assert "https://app.aistudios.cn/api/odin/v3 for China" in problem.message
+
+    def test_a_wrong_version_is_the_only_problem_of_its_address(self, tmp_path: Path) -> None:
+        """What the address should fit is not known then."""
+        assert only(tmp_path, "api: {version: v4, base_url: 'https://app.aistudios.com'}").path == "api.version"
+
+    def test_china_is_told_where_the_address_is_described(self) -> None:
+        """Editors show it."""
+        described = config_schema()["$defs"]["Api"]["properties"]["base_url"]["description"]
+        assert "https://app.aistudios.cn/api/odin/v3" in described
+
+
+class TestModels:
+    """The list of models and clothes."""
+
+    def test_the_file_is_relative_to_the_configuration_file(self, tmp_path: Path) -> None:
+        """As the key file is; None where none is named."""
+        (tmp_path / "etc").mkdir()
+        (tmp_path / "etc" / "c.yaml").write_text("jobs: {models_file: ../models.yaml}")
+        config = load(Path("etc/c.yaml"), {}, tmp_path)
+        assert config.models_path == tmp_path / "models.yaml"
+        assert Config().models_path is None
+
+    def test_the_environment_can_say_all_of_it(self, tmp_path: Path) -> None:
+        """A variable for each key; without a configuration file it is relative to the current folder."""
+        environ = {
+            "CHROMADROP_JOBS__CHECK_MODELS": "false",
+            "CHROMADROP_JOBS__MODELS_FILE": "m.json",
+            "CHROMADROP_API__VERSION": "v3",
+        }
+        config = load(None, environ, tmp_path, default_files=[])
+        assert (config.jobs.check_models, config.models_path, config.api.version) == (False, tmp_path / "m.json", "v3")
+
+    def test_a_list_is_read(self, tmp_path: Path) -> None:
+        """The models and clothes, as they were written."""
+        path = tmp_path / "models.yaml"
+        path.write_text("M000004017: [BG00006160, BG00001004]\nysy: [1]\n")
+        models = read_models_file(path).models
+        assert [(model.id, [clothes.id for clothes in model.clothes]) for model in models] == [
+            ("M000004017", ["BG00006160", "BG00001004"]),
+            ("ysy", ["1"]),
+        ]
+
+    @pytest.mark.parametrize(
+        ("content", "line"), [(b"M1: [C1]\nM1: [C2]\n", 2), (b"", None), (b"#" * (1024 * 1024 + 1), None)]
+    )
+    def test_a_list_with_a_mistake_is_refused_with_its_line(
+        self, tmp_path: Path, content: bytes, line: int | None
+    ) -> None:
+        """A list that is half understood would refuse what is right."""
+        path = tmp_path / "models.yaml"
+        path.write_bytes(content)
+        with pytest.raises(BatchInvalid) as caught:
+            read_models_file(path)
+        assert [problem.line for problem in caught.value.problems] == [line]
+
+    def test_a_list_that_is_not_there_is_an_os_error(self, tmp_path: Path) -> None:
+        """The caller knows what that means for it."""
+        with pytest.raises(FileNotFoundError):
+            read_models_file(tmp_path / "models.yaml")
 
 
 class TestEnvironment:
@@ -653,6 +785,265 @@ class TestCredential:
             credential.place = "x"  # type: ignore[misc]
         assert isinstance(credential, Credential)
         assert credential == find_credential(Config(), {"AISTUDIOS_API_KEY": SECRET})
+
+
+V3 = Config.model_validate({"api": {"version": "v3"}})
+PAIR = {"AISTUDIOS_APP_ID": "app-0123456789", "AISTUDIOS_USER_KEY": SECRET}
+KEYS = AppKeys("app-0123456789", SECRET)
+
+
+def with_key_file(folder: Path, content: str | bytes, version: str = "v3") -> Config:
+    """A configuration whose key file, of mode 600, holds this."""
+    path = folder / "key.txt"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path.chmod(0o600)
+    return read(folder, f"api: {{version: {version}, key_file: key.txt}}")
+
+
+def missing(config: Config, environ: Mapping[str, str]) -> list[Problem]:
+    """The problems of a search that finds nothing that serves; none of them shows a secret."""
+    with pytest.raises(ConfigInvalid) as caught:
+        find_credential(config, environ)
+    shown = str(caught.getrepr(showlocals=False, style="native"))
+    assert SECRET not in shown
+    assert PAIR["AISTUDIOS_APP_ID"] not in shown
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    return list(caught.value.problems)
+
+
+class TestPairOfV3:
+    """App id and user key, each from the first of its three places; else a long-lived key."""
+
+    def test_each_half_has_three_places_of_its_own(self, tmp_path: Path) -> None:
+        """The variable, then systemd's folder, then the key file; an empty one counts as not there."""
+        config = with_key_file(tmp_path, "appId: id-of-file\nuserKey: key-of-file\n")
+        file = "the file that api.key_file names"
+        found = find_credential(config, {})
+        assert (found.reveal(), found.place) == (AppKeys("id-of-file", "key-of-file"), file)
+        (tmp_path / "aistudios-app-id").write_text(" id-of-systemd\r\n")
+        (tmp_path / "aistudios-user-key").write_text("\n")
+        environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "AISTUDIOS_APP_ID": " "}
+        found = find_credential(config, environ)
+        assert found.reveal() == AppKeys("id-of-systemd", "key-of-file")
+        assert found.place == f"{tmp_path / 'aistudios-app-id'} and {file}"
+        found = find_credential(config, environ | {"AISTUDIOS_USER_KEY": "key-of-variable\n"})
+        assert found.reveal() == AppKeys("id-of-systemd", "key-of-variable")
+        assert found.place == f"{tmp_path / 'aistudios-app-id'} and the environment variable AISTUDIOS_USER_KEY"
+
+    def test_the_pair_comes_before_a_long_lived_key(self, tmp_path: Path) -> None:
+        """Wherever either lies."""
+        (tmp_path / "aistudios-api-key").write_text("long-lived")
+        environ = {"AISTUDIOS_API_KEY": "long-lived", "CREDENTIALS_DIRECTORY": str(tmp_path)}
+        config = with_key_file(tmp_path, '{"appId": "a", "userKey": "b"}')
+        assert find_credential(V3, environ | PAIR).reveal() == KEYS
+        assert find_credential(config, environ).reveal() == AppKeys("a", "b")
+
+    @pytest.mark.parametrize("half", sorted(PAIR))
+    def test_half_a_pair_gives_way_to_a_long_lived_key(self, tmp_path: Path, half: str) -> None:
+        """Some pages of the vendor describe such a key for v3; it has the same three places as with v2."""
+        environ = {half: "half", "AISTUDIOS_API_KEY": "long-lived"}
+        found = find_credential(V3, environ)
+        assert (found.reveal(), found.place) == ("long-lived", "the environment variable AISTUDIOS_API_KEY")
+        config = with_key_file(tmp_path, "long-lived\n")
+        assert find_credential(config, {half: "half"}).reveal() == "long-lived"
+        assert find_credential(config, {}).reveal() == "long-lived"
+
+    def test_v2_does_not_look_at_the_pair(self) -> None:
+        """One key, as ever."""
+        assert find_credential(Config(), PAIR | {"AISTUDIOS_API_KEY": "k"}).reveal() == "k"
+        (problem,) = missing(Config(), PAIR)
+        assert problem.message.startswith(
+            "no API key was found (AISTUDIOS_APP_ID and AISTUDIOS_USER_KEY would count with api.version: v3). Put it"
+        )
+        (problem,) = missing(Config(), {})
+        assert problem.message.startswith("no API key was found. Put it")
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            f"AISTUDIOS_APP_ID=app-0123456789\nAISTUDIOS_USER_KEY={SECRET}\n",
+            f"#\n\nexport AISTUDIOS_APP_ID='app-0123456789'  # the id\n  export AISTUDIOS_USER_KEY=\"{SECRET}\" #x\n",
+            f"AISTUDIOS_USER_KEY = {SECRET} # last year's was x=y\r\nAISTUDIOS_APP_ID = app-0123456789\r\nOTHER=1\r\n",
+            f'[cloud]\napp_id = "app-0123456789"\nuser_key = "{SECRET}"\n',
+            f"appId: app-0123456789\nuserKey: {SECRET}\n",
+            f"# ours\napp_id: 'app-0123456789'  # the id\nuser_key: \"{SECRET}\"\nother: [1]\n",
+            f"---\nAISTUDIOS_APP_ID: app-0123456789\nAISTUDIOS_USER_KEY: {SECRET}\n",
+            f"app-id: |\n  app-0123456789\nuser-key: >\n  {SECRET}\n",
+            f'{{"appId": "app-0123456789", "userKey": "{SECRET}"}}',
+            f'\ufeff{{\r\n\t"userKey": "{SECRET}",\r\n\t"appId": "app\\u002d0123456789",\r\n\t"n": 1\r\n}}\r\n',
+        ],
+    )
+    def test_a_key_file_may_name_the_two(self, tmp_path: Path, content: str) -> None:
+        """As environment lines, YAML, or JSON, with quotes and comments as people write them."""
+        found = find_credential(with_key_file(tmp_path, content), {})
+        assert (found.reveal(), found.is_exposed) == (KEYS, False)
+
+    @pytest.mark.parametrize(
+        ("line", "value"),
+        [
+            ("a#b", "a#b"),
+            ("a b", "a b"),
+            ("a=b==", "a=b=="),
+            ("'a # b' # c", "a # b"),
+            ('"it\'s"', "it's"),
+            ("$HOME", "$HOME"),
+            ("a\\b", "a\\b"),
+        ],
+    )
+    def test_a_line_gives_what_was_written(self, tmp_path: Path, line: str, value: str) -> None:
+        """Nothing is expanded; a # begins a comment only behind a blank, as in sh(1)."""
+        config = with_key_file(tmp_path, f"AISTUDIOS_APP_ID=a\nAISTUDIOS_USER_KEY={line}\n")
+        assert find_credential(config, {}).reveal() == AppKeys("a", value)
+
+    @pytest.mark.parametrize("line", ["", " # soon", "''", '""'])
+    def test_a_name_without_a_value_counts_as_not_there(self, tmp_path: Path, line: str) -> None:
+        """As an empty variable does."""
+        config = with_key_file(tmp_path, f"AISTUDIOS_APP_ID=a\nAISTUDIOS_USER_KEY={line}\n")
+        (problem,) = missing(config, {})
+        assert problem.message.startswith("the user key is missing")
+        assert find_credential(config, {"AISTUDIOS_USER_KEY": "b"}).reveal() == AppKeys("a", "b")
+
+    @pytest.mark.parametrize("value", ["null", "~", "", "''"])
+    def test_a_null_in_yaml_counts_as_not_there(self, tmp_path: Path, value: str) -> None:
+        """It is no key of four letters."""
+        (problem,) = missing(with_key_file(tmp_path, f"appId: {value}\nuserKey: b\n"), {})
+        assert problem.message.startswith("the app id is missing")
+
+    @pytest.mark.parametrize("content", [f"AISTUDIOS_API_KEY={SECRET}", f"export AISTUDIOS_API_KEY='{SECRET}' # v2\n"])
+    @pytest.mark.parametrize("version", ["v2", "v3"])
+    def test_a_key_file_may_name_the_api_key_too(self, tmp_path: Path, content: str, version: str) -> None:
+        """Who copies the line for the shell means the key, not the line."""
+        assert find_credential(with_key_file(tmp_path, content, version), {}).reveal() == SECRET
+
+    @pytest.mark.parametrize("content", [SECRET, "YWJj==", "a=b", "a: b", "{a}", "app_id", "appid-1:2"])
+    def test_a_line_that_names_nothing_known_is_the_key_itself(self, tmp_path: Path, content: str) -> None:
+        """Whatever a key may look like."""
+        assert find_credential(with_key_file(tmp_path, f"{content}\n"), {}).reveal() == content
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (f"AISTUDIOS_APP_ID=a\nAISTUDIOS_USER_KEY='{SECRET}\n", "quotes around the user key that do not match"),
+            (f'AISTUDIOS_APP_ID=a\nAISTUDIOS_USER_KEY="{SECRET}"x\n', "quotes around the user key"),
+            (f"AISTUDIOS_APP_ID=a\nAPP_ID={SECRET}\nUSER_KEY=b\n", "gives the app id twice"),
+            (f"appId: a\napp_id: {SECRET}\nuserKey: b\n", "gives the app id twice"),
+            (f"appId: a\nuserKey: b\nuserKey: {SECRET}\n", "in a way that cannot be read"),
+            (f'{{"appId": "a" "userKey": "{SECRET}"}}', "in a way that cannot be read"),
+            (f'{{"appId": "a", "userKey": "{SECRET}"', "in a way that cannot be read"),
+            (f"cloud:\n  appId: a\n  userKey: {SECRET}\n", "in a way that cannot be read"),
+            (f"AISTUDIOS_APP_ID: a\n  user key: {SECRET}\n", "in a way that cannot be read"),
+        ],
+    )
+    @pytest.mark.parametrize("version", ["v2", "v3"])
+    def test_a_key_file_that_cannot_be_understood_is_one_problem(
+        self, tmp_path: Path, content: str, words: str, version: str
+    ) -> None:
+        """It is not sent to the cloud as if it were a key; the place is told, the text is not."""
+        (problem,) = missing(with_key_file(tmp_path, content, version), {})
+        assert (problem.path, problem.line) == ("api.key_file", 1)
+        assert words in problem.message
+
+    def test_the_same_twice_is_no_problem(self, tmp_path: Path) -> None:
+        """Only what could be either of two is refused."""
+        config = with_key_file(tmp_path, "appId: a\nAISTUDIOS_APP_ID: a\nuserKey: b\n")
+        assert find_credential(config, {}).reveal() == AppKeys("a", "b")
+
+    @pytest.mark.parametrize("content", [f"appId: a\nuserKey: {SECRET}", f"AISTUDIOS_USER_KEY={SECRET}\n"])
+    def test_a_named_half_under_v2_says_what_v2_wants(self, tmp_path: Path, content: str) -> None:
+        """The API key alone, or v3."""
+        config = with_key_file(tmp_path, content, "v2")
+        (problem,) = missing(config, {})
+        assert problem.path == "api.key_file"
+        assert "v2 wants the API key alone on one line" in problem.message
+        assert "api.version: v3" in problem.message
+        assert find_credential(config, {"AISTUDIOS_API_KEY": "k"}).reveal() == "k"
+
+    @pytest.mark.parametrize(("half", "other"), [sorted(PAIR), sorted(PAIR, reverse=True)])
+    @pytest.mark.parametrize("place", ["variable", "systemd", "file"])
+    def test_half_a_pair_alone_says_what_is_missing_and_where_it_could_be(
+        self, tmp_path: Path, half: str, other: str, place: str
+    ) -> None:
+        """Where the other half is, which places are tried, and that a long-lived key would do."""
+        words = {"AISTUDIOS_APP_ID": "app id", "AISTUDIOS_USER_KEY": "user key"}
+        file_of = {"AISTUDIOS_APP_ID": "aistudios-app-id", "AISTUDIOS_USER_KEY": "aistudios-user-key"}
+        config, environ = V3, {}
+        if place == "variable":
+            environ = {half: SECRET}
+        elif place == "systemd":
+            (tmp_path / file_of[half]).write_text(SECRET)
+            environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+        else:
+            config = with_key_file(tmp_path, f"{half}={SECRET}")
+        where = {"variable": half, "systemd": str(tmp_path / file_of[half]), "file": "api.key_file"}[place]
+        (problem,) = missing(config, environ)
+        beginning, _, rest = problem.message.partition("Put it into")
+        assert beginning.startswith(f"the {words[other]} is missing: the {words[half]} is there (in ")
+        assert where in beginning
+        for named in (other, f"{file_of[other]} in $CREDENTIALS_DIRECTORY", "api.key_file", "AISTUDIOS_API_KEY"):
+            assert named in rest
+
+    def test_none_at_all_names_both_ways(self, tmp_path: Path) -> None:
+        """The pair and the long-lived key, with their places, and the demo."""
+        (problem,) = missing(V3, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+        for named in (
+            "AISTUDIOS_APP_ID and AISTUDIOS_USER_KEY",
+            "aistudios-app-id and aistudios-user-key in $CREDENTIALS_DIRECTORY",
+            "LoadCredential=aistudios-user-key:",
+            "AISTUDIOS_USER_KEY=...",
+            "AISTUDIOS_API_KEY; aistudios-api-key; alone in that file",
+            "api.key_file",
+            "demo",
+        ):
+            assert named in problem.message
+        assert "now is empty" not in problem.message
+        (problem,) = missing(with_key_file(tmp_path, " \n"), {})
+        assert "the file that it names now is empty" in problem.message
+
+    def test_all_problems_come_at_once(self, tmp_path: Path) -> None:
+        """Of both halves and of the key, each place once, and what is missing beside a half that cannot be used."""
+        environ = {
+            "AISTUDIOS_APP_ID": f"{SECRET}\nx",
+            "AISTUDIOS_API_KEY": f"{SECRET}\x1bx",
+            "CREDENTIALS_DIRECTORY": str(tmp_path),
+        }
+        (tmp_path / "aistudios-user-key").mkdir()
+        found = missing(V3, environ)
+        systemd = str(tmp_path / "aistudios-user-key")
+        assert [problem.where for problem in found] == ["AISTUDIOS_APP_ID", systemd, "AISTUDIOS_API_KEY"]
+        assert "copy the app id once more" in found[0].message
+        assert "cannot be read (Is a directory)" in found[1].message
+        found = missing(V3, {"AISTUDIOS_USER_KEY": f"{SECRET}\nx"})
+        assert [problem.message.partition(":")[0] for problem in found][1:] == ["the app id is missing"]
+        config = read(tmp_path, "api: {version: v3, key_file: nowhere}")
+        (problem,) = missing(config, {})
+        assert "cannot be read (No such file or directory)" in problem.message
+
+    def test_what_is_found_earlier_leaves_the_key_file_unread(self, tmp_path: Path) -> None:
+        """A file that is gone matters only to whoever needs it."""
+        config = read(tmp_path, "api: {version: v3, key_file: nowhere}")
+        assert find_credential(config, PAIR).reveal() == KEYS
+
+    @pytest.mark.parametrize(("mode", "is_exposed"), [(0o600, False), (0o640, True), (0o604, True)])
+    @pytest.mark.parametrize("environ", [{}, {"AISTUDIOS_APP_ID": "a"}, {"AISTUDIOS_USER_KEY": "b"}])
+    def test_half_a_pair_that_others_may_read_is_reported(
+        self, tmp_path: Path, mode: int, environ: dict[str, str], *, is_exposed: bool
+    ) -> None:
+        """Where anything came from a key file that they may read; not where nothing did."""
+        config = with_key_file(tmp_path, "app_id: a\nuser_key: b")
+        (tmp_path / "key.txt").chmod(mode)
+        found = find_credential(config, environ)
+        assert (found.reveal(), found.is_exposed) == (AppKeys("a", "b"), is_exposed)
+        assert not find_credential(config, PAIR).is_exposed
+
+    def test_it_does_not_show_itself(self) -> None:
+        """Neither by repr nor by str nor by format, nor in what holds it; a pair is compared as values."""
+        credential = find_credential(V3, PAIR)
+        for text in (repr(credential), str(credential), f"{credential}", repr([copy.copy(credential)])):
+            assert SECRET not in text
+            assert PAIR["AISTUDIOS_APP_ID"] not in text
+        assert credential == find_credential(V3, PAIR)
+        assert credential != find_credential(V3, PAIR | {"AISTUDIOS_APP_ID": "another"})
 
 
 class TestSchema:

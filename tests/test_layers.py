@@ -16,8 +16,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
-FRONT = ("cli", "app", "config", "checkup", "overview", "screens", "retry", "demo", "lint", "health", "__main__")
+FRONT = (
+    "cli",
+    "app",
+    "config",
+    "checkup",
+    "overview",
+    "screens",
+    "retry",
+    "demo",
+    "lint",
+    "models",
+    "health",
+    "__main__",
+)
 """What stands before the dispatcher, for people; of these only can import the configuration and read a clock."""
+
+PARTS = ("daemon.tracing", "daemon.models_watch")
+"""Parts of the dispatcher that have a file of their own."""
 
 PURE_LIBRARIES = {"yaml", "pydantic", "pydantic_core"}
 IMPURE = {
@@ -102,7 +118,8 @@ def allowed_for(module: str) -> tuple[str, ...]:
     return {
         "daemon": (),
         "daemon.crew": ("daemon.core",),
-        "daemon.dispatcher": ("daemon.core", "daemon.edges", "daemon.pipeline"),
+        "daemon.dispatcher": ("daemon.core", "daemon.edges", "daemon.pipeline", *PARTS),
+        **dict.fromkeys(PARTS, ("daemon.core", "daemon.edges", "daemon.pipeline")),
         "daemon.config": ("daemon.core",),
         "daemon.__main__": ("daemon.cli",),
     }.get(module, ("daemon",))

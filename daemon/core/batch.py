@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from daemon.core import yaml_text
 from daemon.core.errors import BatchInvalid
-from daemon.core.problem import did_you_mean
+from daemon.core.problem import Problem, did_you_mean
 from daemon.core.yaml_text import MAX_BYTES, is_half_copied, shown
 
 if TYPE_CHECKING:
@@ -32,6 +32,19 @@ RESOLUTIONS: Final = ("4k", "1080", "720", "480")
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a request stands in its job file.
+
+    Attributes:
+        path: such as ``jobs[2]``; empty where the file is one job.
+        fields: line and column of each field's value, 1-based.
+    """
+
+    path: str
+    fields: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What is asked of the cloud for one video.
 
@@ -39,17 +52,26 @@ class Request:
         body: the fields as the API wants them: strings, but for what API.md documents as number or boolean.
         name: the video's file name as a person wished it, without making it safe yet.
         may_pay_again: a person's word (``pay_again: true``) that a job in doubt may be exported again.
+        place: where it stands in the job file; None where the file is not at hand (the ledger does not keep it).
     """
 
     body: Mapping[str, str | float | bool]
     name: str | None = None
     may_pay_again: bool = False
+    place: Place | None = field(default=None, compare=False, repr=False)
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Requests are matched by what they ask for: name and pay_again are not part of it."""
         text = json.dumps(dict(self.body), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         object.__setattr__(self, "digest", hashlib.sha256(text.encode()).hexdigest())
+
+    def problem(self, name: str, message: str) -> Problem:
+        """Something that is wrong with the value of a field, at its place where that is known."""
+        if self.place is None:
+            return Problem(message, path=name)
+        line, column = self.place.fields.get(name, (None, None))
+        return Problem(message, line, column, _joined(self.place.path, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +327,8 @@ class _Reader:
         except ValidationError as error:
             self._report(error, fields, node, path)
             return None
-        return Request(job.body(), job.name, bool(job.pay_again))
+        place = Place(path, {name: (value.line, value.column) for name, value in fields.items()})
+        return Request(job.body(), job.name, bool(job.pay_again), place)
 
     def _report(
         self,

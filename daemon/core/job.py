@@ -85,9 +85,15 @@ class ExportStarted:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The cloud accepted the request: it is paid for."""
+    """The cloud accepted the request: it is paid for.
+
+    Attributes:
+        project_id: the cloud's name for the render.
+        is_adopted: no answer said so; it was found among the account's projects.
+    """
 
     project_id: str
+    is_adopted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +175,8 @@ class Job:
         continues: the earlier job whose render this one takes up, if any.
         settled_at: wall-clock seconds when it became DONE or FAILED.
         is_pay_again_allowed: a person's word by ``retry --pay-again``, for whatever continues this job.
+        asked_at: wall-clock seconds when the last export was about to leave.
+        is_adopted: the export was never answered; its project was found among the account's projects.
     """
 
     id: int
@@ -187,6 +195,8 @@ class Job:
     continues: int | None = None
     settled_at: float | None = None
     is_pay_again_allowed: bool = False
+    asked_at: float | None = None
+    is_adopted: bool = False
 
     @property
     def paid(self) -> Paid:
@@ -198,8 +208,8 @@ class Job:
         return Paid.NO
 
 
-def _export_started(job: Job, _event: ExportStarted, _now: float) -> Job:
-    return replace(job, state=State.EXPORTING)
+def _export_started(job: Job, _event: ExportStarted, now: float) -> Job:
+    return replace(job, state=State.EXPORTING, asked_at=now)
 
 
 def _exported(job: Job, event: Exported, now: float) -> Job:
@@ -211,6 +221,7 @@ def _exported(job: Job, event: Exported, now: float) -> Job:
         refusals=0,
         deferrals=0,
         reason="",
+        is_adopted=event.is_adopted,
     )
 
 
@@ -284,7 +295,7 @@ def continue_from(job: Job, earlier: Job, now: float, *, may_pay_again: bool) ->
         now: wall-clock seconds; the render deadline starts anew.
         may_pay_again: a person's word, in the file or by ``retry --pay-again``.
     """
-    linked = replace(job, continues=earlier.id)
+    linked = replace(job, continues=earlier.id, is_adopted=earlier.is_adopted)
     if earlier.state is State.DONE:
         return replace(
             linked,
@@ -304,5 +315,12 @@ def continue_from(job: Job, earlier: Job, now: float, *, may_pay_again: bool) ->
             exported_at=now,
         )
     if earlier.failure is Failure.IN_DOUBT and not may_pay_again:
-        return replace(linked, state=State.FAILED, failure=Failure.IN_DOUBT, reason=earlier.reason, settled_at=now)
-    return linked
+        return replace(
+            linked,
+            state=State.FAILED,
+            failure=Failure.IN_DOUBT,
+            reason=earlier.reason,
+            settled_at=now,
+            asked_at=earlier.asked_at,
+        )
+    return replace(linked, is_adopted=False)

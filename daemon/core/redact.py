@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, quote_plus
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 MASK: Final = "***"
 LIMIT: Final = 2_000
 """Characters of the longest text that comes out."""
+LEARNED_LIMIT: Final = 8
+"""So many of the secrets that were learned last are known; a text may still quote one that was replaced."""
 
 _SHORT: Final = 4  # a shorter secret is only masked as a whole word, or it would eat half of every text
 _TOKEN: Final = re.compile(r'[^\s"<>]+')  # none of these can stand in a URL unescaped (RFC 3986)
@@ -40,33 +43,57 @@ def clean_credential(text: str) -> str:
 
 
 class Redactor:
-    """Takes secrets and signed queries out of texts.
+    """Takes secrets and signed queries out of texts. May be used and taught by many threads at once.
 
     Args:
         secrets: credentials; each is also found stripped, percent-encoded, and as JSON or ``repr`` would write it.
             Empty ones are ignored.
     """
 
-    __slots__ = ("_count", "_secrets")
+    __slots__ = ("_given", "_known", "_learned")
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        known = {form for secret in secrets for form in (secret, secret.strip()) if form.strip("* \t\r\n")}
-        self._count = len({secret.strip() for secret in known})
-        forms = {form for secret in known for form in _forms(secret)}
-        patterns = [_pattern(form) for form in sorted(forms, key=lambda form: (-len(form), form))]
-        self._secrets = re.compile("|".join(patterns)) if patterns else None
+        self._given = tuple(secrets)
+        self._learned: deque[str] = deque(maxlen=LEARNED_LIMIT)
+        self._known = (self._given, _pattern_of(self._given))
+
+    def learn(self, secret: str) -> None:
+        """Know one more secret from now on, in every thread; the last `LEARNED_LIMIT` of these are kept."""
+        self._learned.append(secret)
 
     def __call__(self, text: str) -> str:
         """The text on one line of at most `LIMIT` characters, without secrets, user names, queries, fragments."""
-        masked = _TOKEN.sub(_without_query, self._without_secrets(text))
-        line = self._without_secrets(_UNSAFE.sub(_escaped, masked))  # escaping could have spelled one
+        secrets = self._pattern()
+        masked = _TOKEN.sub(_without_query, _without_secrets(secrets, text))
+        line = _without_secrets(secrets, _UNSAFE.sub(_escaped, masked))  # escaping could have spelled one
         return line if len(line) <= LIMIT else line[: LIMIT - 1] + "…"
 
     def __repr__(self) -> str:
-        return f"Redactor({self._count} secrets)"
+        return f"Redactor({len(_stripped((*self._given, *self._learned)))} secrets)"
 
-    def _without_secrets(self, text: str) -> str:
-        return text if self._secrets is None else self._secrets.sub(MASK, text)
+    def _pattern(self) -> re.Pattern[str] | None:
+        """Of what is known at this moment; made anew, and put in place by one assignment, when that has changed."""
+        secrets = (*self._given, *self._learned)
+        known, pattern = self._known
+        if known != secrets:
+            pattern = _pattern_of(secrets)
+            self._known = (secrets, pattern)
+        return pattern
+
+
+def _stripped(secrets: Iterable[str]) -> set[str]:
+    return {secret.strip() for secret in secrets if secret.strip("* \t\r\n")}
+
+
+def _pattern_of(secrets: Iterable[str]) -> re.Pattern[str] | None:
+    known = {form for secret in secrets for form in (secret, secret.strip()) if form.strip("* \t\r\n")}
+    forms = {form for secret in known for form in _forms(secret)}
+    patterns = [_pattern(form) for form in sorted(forms, key=lambda form: (-len(form), form))]
+    return re.compile("|".join(patterns)) if patterns else None
+
+
+def _without_secrets(pattern: re.Pattern[str] | None, text: str) -> str:
+    return text if pattern is None else pattern.sub(MASK, text)
 
 
 def _forms(secret: str) -> Iterator[str]:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from daemon.core.catalogue import Catalogue
     from daemon.core.job import Deferred, Downloaded, Exported, InDoubt, Progressed, Refused
+    from daemon.core.project import Project
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Looked:
     """A look at a render has ended."""
 
     job_id: int
-    outcome: Progressed | Rendered | Deferred | Troubled
+    outcome: Progressed | Rendered | Deferred | Refused | Troubled
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,31 @@ class FilingEnded:
 
     file_id: int
     filed_as: str | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueRead:
+    """The list of models, or why it could not be had."""
+
+    catalogue: Catalogue | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectsListed:
+    """The account's projects, or why they could not be had; ``is_final`` when asking again makes no sense."""
+
+    projects: tuple[Project, ...] | None
+    reason: str = ""
+    is_final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectsDescribed:
+    """Some of the account's projects in full, or why they could not be had."""
+
+    projects: tuple[Project, ...] | None
     reason: str = ""
 
 

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import secrets
+import sqlite3
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-SCHEMA_VERSION: Final = "1"
+SCHEMA_VERSION: Final = "2"
 LEDGER_FILE: Final = "ledger.sqlite3"
 LOCK_FILE: Final = "lock"
 
@@ -110,7 +111,7 @@ _jobs = sa.Table(
     sa.Column("digest", sa.Text, nullable=False),
     sa.Column("name", _Json, nullable=False),
     sa.Column("may_pay_again", sa.Boolean, nullable=False),
-    sa.Column("project_id", sa.Text),
+    sa.Column("project_id", sa.Text, index=True),
     sa.Column("progress", sa.Float, nullable=False),
     sa.Column("exported_at", sa.Float),
     sa.Column("refusals", sa.Integer, nullable=False),
@@ -122,6 +123,8 @@ _jobs = sa.Table(
     sa.Column("continued_by", _BIG, index=True),
     sa.Column("settled_at", sa.Float),
     sa.Column("is_pay_again_allowed", sa.Boolean, nullable=False),
+    sa.Column("asked_at", sa.Float),
+    sa.Column("is_adopted", sa.Boolean, nullable=False, server_default=sa.false()),
     sqlite_autoincrement=True,
 )
 _entries = sa.Table(
@@ -135,6 +138,27 @@ _entries = sa.Table(
     sa.Column("fields", _Json, nullable=False),
     sqlite_autoincrement=True,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """From one schema to the next."""
+
+    leads_to: str
+    statements: tuple[str, ...]
+
+
+_STEPS: Final = {
+    "1": _Step(
+        "2",
+        (
+            "ALTER TABLE jobs ADD COLUMN asked_at FLOAT",
+            "ALTER TABLE jobs ADD COLUMN is_adopted BOOLEAN NOT NULL DEFAULT false",
+            "CREATE INDEX ix_jobs_project_id ON jobs (project_id)",
+        ),
+    ),
+}
+"""By the schema that they start from; never changed once released."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +265,8 @@ class Ledger:
             if is_exclusive:
                 self._take_locks(folder, path)
             self._engine = _engine(path or folder / LEDGER_FILE, "BEGIN IMMEDIATE" if is_exclusive else "BEGIN")
+            if is_exclusive:
+                self._bring_up_to_date(path or folder / LEDGER_FILE)
             with self._transaction() as connection:
                 if is_exclusive:
                     _metadata.create_all(connection)
@@ -267,12 +293,36 @@ class Ledger:
             first = [{"key": "schema_version", "value": SCHEMA_VERSION}, {"key": "ledger_id", "value": ledger_id}]
             connection.execute(sa.insert(_notes), first)
             return ledger_id
-        if stored["schema_version"] != SCHEMA_VERSION:
-            raise LedgerRefused(
-                f"the ledger has schema {stored['schema_version']}, this release knows schema {SCHEMA_VERSION}: "
-                "run the release that wrote it"
-            )
+        _check_schema(stored["schema_version"])
         return str(stored["ledger_id"])
+
+    def _bring_up_to_date(self, path: Path) -> None:
+        """Take the steps from an earlier release's schema to ours: all of them or none, and a copy is kept.
+
+        The copy, ``ledger.sqlite3.schema-1``, is what a way back to that release would need.
+        """
+        with self._transaction() as connection:
+            found = _schema_of(connection)
+        if found not in _STEPS:
+            return
+        copy = path.with_name(f"{path.name}.schema-{found}")
+        copy.unlink(missing_ok=True)  # of an attempt that was cut off
+        self._copy_to(copy)
+        with self._transaction() as connection:
+            while (step := _STEPS.get(found or "")) is not None:
+                for statement in step.statements:
+                    connection.execute(sa.text(statement))
+                found = step.leads_to
+            _put_note(connection, "schema_version", found)
+
+    def _copy_to(self, copy: Path) -> None:
+        raw = self._engine.raw_connection()  # VACUUM wants no transaction around it, which SQLAlchemy would begin
+        try:
+            raw.cursor().execute("VACUUM INTO ?", (str(copy),))
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(f"the ledger cannot be copied to {copy} before it is changed: {error}") from None
+        finally:
+            raw.close()
 
     def close(self) -> None:
         """Let go of the database and of the locks."""
@@ -532,6 +582,13 @@ class Ledger:
             jobs = connection.execute(sa.select(_jobs).where(_jobs.c.file_id.in_(ids)).order_by(_jobs.c.id)).all()
         return [(_file(row), [_job(job) for job in jobs if job.file_id == row.id]) for row in files]
 
+    def unknown_projects(self, project_ids: Iterable[str]) -> set[str]:
+        """Those project ids that no job of ours has or had."""
+        wanted = set(project_ids)
+        with self._transaction() as connection:
+            known = sa.select(_jobs.c.project_id).where(_jobs.c.project_id.in_(wanted))
+            return wanted.difference(connection.execute(known).scalars())
+
     def entries(self, file_id: int) -> list[Entry]:
         """All that happened to one batch, in order."""
         with self._transaction() as connection:
@@ -625,6 +682,25 @@ def _engine(path: Path, begin: str) -> sa.Engine:
     return engine
 
 
+def _schema_of(connection: sa.Connection) -> str | None:
+    """The schema of the ledger; None where there is none yet."""
+    if not sa.inspect(connection).has_table(_notes.name):
+        return None
+    return connection.execute(sa.select(_notes.c.value).where(_notes.c.key == "schema_version")).scalar_one_or_none()
+
+
+def _check_schema(found: str) -> None:
+    if found in _STEPS:
+        raise LedgerRefused(
+            f"the ledger has schema {found} of an earlier release; the daemon of this release, schema "
+            f"{SCHEMA_VERSION}, brings it up to date when it starts: chromadrop run"
+        )
+    if found != SCHEMA_VERSION:
+        raise LedgerRefused(
+            f"the ledger has schema {found}, this release knows schema {SCHEMA_VERSION}: run the release that wrote it"
+        )
+
+
 def _put_note(connection: sa.Connection, key: str, value: Any) -> None:
     if connection.execute(sa.update(_notes).where(_notes.c.key == key).values(value=value)).rowcount == 0:
         connection.execute(sa.insert(_notes), {"key": key, "value": value})
@@ -663,6 +739,8 @@ def _job_changes(job: Job) -> dict[str, Any]:
         "failure": job.failure,
         "reason": job.reason,
         "settled_at": job.settled_at,
+        "asked_at": job.asked_at,
+        "is_adopted": job.is_adopted,
     }
 
 
@@ -698,6 +776,8 @@ def _job(row: sa.Row[Any]) -> Job:
         continues=row.continues,
         settled_at=row.settled_at,
         is_pay_again_allowed=row.is_pay_again_allowed,
+        asked_at=row.asked_at,
+        is_adopted=row.is_adopted,
     )
 
 

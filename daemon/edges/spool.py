@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 MARKER: Final = ".chromadrop"
 RESULT: Final = ".result.json"
 ERROR: Final = ".error.txt"
+PAGE_MARK: Final = b'<meta name="generator" content="chromadrop">'
 _RENAME_NOREPLACE: Final = 1
 _AT_FDCWD: Final = -100
 _NO_RENAMEAT2: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
@@ -548,6 +549,29 @@ class Spool:
                     found.append(path)
         return sorted(found)
 
+    # --- pages ------------------------------------------------------------------------------------
+
+    def put_page(self, name: str, content: bytes) -> None:
+        """Put a page for people into the root, in the place of the one before, whole from the first moment.
+
+        Args:
+            name: of the file, such as ``models.html``.
+            content: has `PAGE_MARK` near its beginning, by which a page of ours is known: no other file is replaced.
+
+        Raises:
+            RootUnavailable: the root is away.
+            LedgerRefused: it is another's.
+            FilingDeferred: the page cannot be written, or a file that is not ours has its name.
+        """
+        self.check_root()
+        page = self.places.root / name
+        with _translated(f"write {name}"):
+            if not _is_page_of_ours(page):
+                raise FilingDeferred(f"{page} is no page of chromadrop's: move it away, and the page can be written")
+            scratch = self.places.root / f".{name}.{self._ledger_id}"
+            _write_durably(scratch, content)
+            scratch.replace(page)
+
     def relative(self, path: Path) -> str:
         """A path as people and the ledger see it: relative to the root where it lies below it."""
         with contextlib.suppress(ValueError):
@@ -738,6 +762,15 @@ def _noted(part: Path) -> Video | None:
         found = json.loads(part.with_suffix(".note").read_bytes())
         return Video(str(found["path"]), int(found["bytes"]), str(found["sha256"]))
     return None
+
+
+def _is_page_of_ours(page: Path) -> bool:
+    """Whether nothing of that name is there, or a page of an earlier turn."""
+    try:
+        with _open_plain(page) as opened:
+            return PAGE_MARK in opened.read(4096)
+    except FileNotFoundError:
+        return True
 
 
 def _marker_in(result: Path) -> str | None:

@@ -6,6 +6,7 @@ intent and moves the file, and no second one can take over the same earlier rend
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from daemon.core.errors import DropChanged, DropVanished, LedgerRefused, NameTaken, SpoolError
@@ -30,7 +31,8 @@ def plan(drop: Drop, processing_name: str, earlier: Earlier, now: float) -> tupl
         now: wall-clock seconds.
     """
     left = list(earlier.jobs)
-    requests = drop.batch.requests if drop.batch is not None else ()
+    # Where a request stands in its file is of no use once the file was found valid.
+    requests = [replace(request, place=None) for request in drop.batch.requests] if drop.batch is not None else []
     jobs = [_planned(request, position, left, now) for position, request in enumerate(requests, start=1)]
     continued = {job.continues for job in jobs}
     batches = {job.batch_id for job in earlier.jobs if job.id in continued}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from daemon.core.errors import AccountTroubled, CloudDeferred, LedgerRefused, LinkExpired, SpoolError
-from daemon.core.job import Deferred, Downloaded, Progressed
+from daemon.core.job import Deferred, Downloaded, Progressed, Refused
 from daemon.core.report import DownloadEnded, Looked, Probed, Rendered, Troubled
 from daemon.core.video_name import named_stem, safe_extension, safe_stem, url_name, video_stem
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from daemon.core.job import Job
     from daemon.core.job_file import JobFile
+    from daemon.core.project import Project
     from daemon.edges.spool import Spool
 
 
@@ -49,8 +50,15 @@ class Part(Protocol):
 class Fetcher(Protocol):
     """What this stage needs of the cloud."""
 
+    @property
+    def has_project(self) -> bool:
+        """The API tells of a project more than its progress."""
+
     def look(self, project_id: str) -> Look:
         """How far a render is."""
+
+    def project(self, project_id: str) -> Project:
+        """What the API tells of a project; costs nothing."""
 
     def probe(self, project_id: str | None) -> None:
         """Whether the credential is accepted; costs nothing."""
@@ -59,8 +67,42 @@ class Fetcher(Protocol):
         """Download a video to ``part``, going on where it stopped."""
 
 
-def look(studio: Fetcher, job: Job) -> Looked:
-    """Ask how far the render is."""
+def look(studio: Fetcher, job: Job, *, is_still: bool = False) -> Looked:
+    """Ask how far the render is.
+
+    Args:
+        studio: the cloud.
+        job: RENDERING.
+        is_still: it has not moved for some looks: the project itself is asked too, which may know more.
+    """
+    looked = _look(studio, job)
+    if not is_still or not studio.has_project or not _is_standing_still(job, looked.outcome):
+        return looked
+    return Looked(job.id, _told_by_project(studio, job) or looked.outcome)
+
+
+def _is_standing_still(job: Job, outcome: object) -> bool:
+    if isinstance(outcome, Progressed):
+        return outcome.percent == job.progress
+    return isinstance(outcome, Deferred) and not outcome.is_outage
+
+
+def _told_by_project(studio: Fetcher, job: Job) -> Rendered | Refused | None:
+    """What the project's state says of the render's end; None where it says nothing, which it need not."""
+    try:
+        project = studio.project(job.project_id or "")
+    except (CloudDeferred, AccountTroubled):
+        return None
+    except Exception:  # noqa: BLE001 - asked only because it may help; the look itself has its outcome
+        return None
+    if project.has_failed:
+        said = f": {project.words}" if project.words else ""
+        credit = "; it says that no credit was taken" if project.credit == 0 else ""
+        return Refused(f"the cloud says that the render ended as {project.state}{said}{credit}")
+    return Rendered(project.url) if project.url is not None else None
+
+
+def _look(studio: Fetcher, job: Job) -> Looked:
     outcome: Progressed | Rendered | Deferred | Troubled
     try:
         answer = studio.look(job.project_id or "")

@@ -115,6 +115,7 @@ def _job_result(job: Job) -> dict[str, Any]:
         "video": None if video is None else display(video.path),
         "bytes": None if video is None else video.bytes,
         "sha256": None if video is None else video.sha256,
+        "adopted": job.is_adopted,
         "failure": job.failure,
         "error": job.reason or None,
         "exported_at": _time(job.exported_at),
@@ -137,6 +138,9 @@ _PAID_WORDS = {
     Paid.YES: "yes",
     Paid.UNKNOWN: "unknown (the cloud was asked and gave no answer that can be understood)",
 }
+
+
+_ADOPTED = " (the order was never answered; this project was found in the account and is taken for it)"
 
 
 def explanation(job_file: JobFile, jobs: Sequence[Job], name: str) -> str:
@@ -186,7 +190,7 @@ def _failed_lines(name: str, job: Job, total: int) -> list[str]:
         f"  (language {body['language']}, model {body['model']}, clothes {body['clothes']})",
         f"  What went wrong: {job.reason}",
         f"  Paid: {_PAID_WORDS[job.paid]}",
-        *([f"  Project: {job.project_id}"] if job.project_id else []),
+        *([f"  Project: {job.project_id}{_ADOPTED if job.is_adopted else ''}"] if job.project_id else []),
         *(f"  {line}" for line in _what_to_do(name, job)),
         "",
     ]

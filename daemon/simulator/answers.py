@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from daemon.simulator.cloud import FAILED
 from daemon.simulator.video import CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ HTML: Final = "text/html; charset=utf-8"
 XML: Final = "application/xml"
 TEXT: Final = "text/plain; charset=utf-8"
 MP4: Final = "video/mp4"
+SVG: Final = "image/svg+xml"
 
 ERROR_SHAPES: Final = ("error", "msg", "message", "string", "html", "xml", "text", "empty")
 
@@ -159,9 +161,14 @@ def store_error(code: str, message: str) -> str:
     )
 
 
+def succeeded(words: Mapping[str, Any]) -> Answer:
+    """An answer that all is well, with what was asked for."""
+    return json_answer(200, {"success": True, "data": words})
+
+
 def exported(dialect: Dialect, key: Any) -> Answer:
     """The answer to an accepted export."""
-    return json_answer(200, {"success": True, "data": {dialect.key_field: key}})
+    return succeeded({dialect.key_field: key})
 
 
 def progressed(dialect: Dialect, percent: float | str | None, url: str | None) -> Answer:
@@ -179,11 +186,29 @@ def progressed(dialect: Dialect, percent: float | str | None, url: str | None) -
     return text_answer(200, f'{{"success": true, "data": {{{", ".join(members)}}}}}', JSON)
 
 
-def described(dialect: Dialect, project: Project, percent: float, url: str | None) -> Answer:
-    """The answer to a look at the project: what was asked, and how far it is."""
-    words: dict[str, Any] = {dialect.key_field: project.key, "name": project.text[:40]}
-    words |= {name: project.fields[name] for name in dialect.required}
-    words |= {"state": "progress" if url is None else "exported", "progress": percent}
+def described(dialect: Dialect, project: Project, now: float, url: str | None, *, has_text: bool = True) -> Answer:
+    """The answer to a look at the project: what was asked, and how far it is.
+
+    Args:
+        dialect: names the fields.
+        project: the one that was asked for.
+        now: seconds since 1970.
+        url: the link, once finished.
+        has_text: whether the text that was asked for is told.
+    """
+    words: dict[str, Any] = {dialect.id_field: project.key, "name": project.name}
+    words |= {name: project.fields[name] for name in dialect.required if has_text or name != "text"}
+    state = project.state_at(now)
+    words |= {"state": state, "progress": project.progress_at(now)}
+    words |= {"creditSubstracted": project.credit_at(now), "createdAt": project.created_at}  # the vendor's spelling
+    if state == FAILED:
+        words["message"] = project.fate.failure
     if url is not None:
-        words |= dict.fromkeys(dialect.url_fields, url)
-    return json_answer(200, {"success": True, "data": words})
+        words |= dict.fromkeys(dialect.project_url_fields, url)
+    return succeeded(words)
+
+
+def listed(dialect: Dialect, project: Project, now: float, url: str | None) -> dict[str, Any]:
+    """What the list of projects says of one of them."""
+    words: dict[str, Any] = {dialect.id_field: project.key, "name": project.name, "state": project.state_at(now)}
+    return words if url is None else words | dict.fromkeys(dialect.project_url_fields, url)

@@ -1,7 +1,4 @@
-"""What the API versions disagree about, as a table each: paths, field names, required and optional fields.
-
-v3 gets its own table beside v2, and its own endpoints where it has some that v2 has not.
-"""
+"""What the API versions disagree about, as a table each: paths, field names, required and optional fields."""
 
 from __future__ import annotations
 
@@ -31,25 +28,44 @@ def _is_url(value: Any) -> bool:
     return parts.scheme in {"http", "https"} and bool(parts.netloc)
 
 
+def _is_boolean(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+RESOLUTIONS: Final = ("4k", "1080", "720", "480")
+
+
+def _is_resolution(value: Any) -> bool:
+    return isinstance(value, str) and value in RESOLUTIONS
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """One version of the API.
 
     Attributes:
-        name: ``v2``.
+        name: ``v2`` or ``v3``.
         prefix: of all its paths.
         key_field: what the answer to an export calls the project.
         url_fields: what a finished answer calls the download link; each of them is there.
+        id_field: what a look at the project calls it.
+        project_url_fields: what a look at a finished project calls the download link; each of them is there.
         required: fields that must be strings and not empty.
         optional: fields that may be left out, what they must be, and a check.
+        export_switch: the optional field that must be true for a render to begin; None where each export renders.
+        has_account: whether there are tokens, a check of the credential, a list of models, and one of projects.
     """
 
     name: str
     prefix: str
     key_field: str
     url_fields: tuple[str, ...]
+    id_field: str
+    project_url_fields: tuple[str, ...]
     required: tuple[str, ...]
     optional: Mapping[str, tuple[str, Callable[[Any], bool]]]
+    export_switch: str | None = None
+    has_account: bool = False
 
     def problem_of(self, fields: Any) -> str | None:
         """What is wrong with an export's body, None where nothing is."""
@@ -67,16 +83,40 @@ class Dialect:
                 return f"{name} must be {kind}"
         return None
 
+    def is_exported(self, fields: Mapping[str, Any]) -> bool:
+        """Whether an export that is accepted is also rendered."""
+        return self.export_switch is None or fields.get(self.export_switch) is True
+
 
 V2: Final = Dialect(
     name="v2",
     prefix="/api/odin",
     key_field="key",
     url_fields=("url", "videoUrl"),  # the tutorial reads the first, the reference page documents the second
+    id_field="key",
+    project_url_fields=("url", "videoUrl"),
     required=("language", "text", "model", "clothes"),
     optional={
         "locale": ("a string", _is_string),
         "uppercut": ("a number", _is_number),
         "webhook": ("a URL", _is_url),
     },
+)
+
+V3: Final = Dialect(
+    name="v3",
+    prefix="/api/odin/v3",
+    key_field="projectId",
+    url_fields=("downloadUrl",),
+    id_field="id",
+    project_url_fields=("download_url",),
+    required=("language", "text", "model", "clothes"),
+    optional={
+        "isExport": ("true or false", _is_boolean),
+        "workspaceId": ("a string", _is_string),
+        "resolution": (f"one of {', '.join(RESOLUTIONS)}, as a string", _is_resolution),
+        "webhookUrl": ("a URL", _is_url),
+    },
+    export_switch="isExport",  # the documented default is false, the samples send true
+    has_account=True,
 )

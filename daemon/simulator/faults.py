@@ -22,8 +22,12 @@ EXPORT: Final = "export"
 PROGRESS: Final = "progress"
 PROJECT: Final = "project"
 DOWNLOAD: Final = "download"
+TOKEN: Final = "token"  # noqa: S105 - an endpoint's name
+AUTH: Final = "auth"
+MODELS: Final = "models"
+PROJECTS: Final = "projects"
 ANY: Final = "any"
-TARGETS: Final = (EXPORT, PROGRESS, PROJECT, DOWNLOAD)
+TARGETS: Final = (EXPORT, PROGRESS, PROJECT, DOWNLOAD, TOKEN, AUTH, MODELS, PROJECTS)
 
 ANYTHING: Final = ""
 RENDER: Final = "render"
@@ -38,7 +42,8 @@ NEEDS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 _ALL: Final = frozenset(TARGETS)
-_API: Final = frozenset({EXPORT, PROGRESS, PROJECT})
+_API: Final = _ALL - {DOWNLOAD}
+_EXPORT: Final = frozenset({EXPORT})
 _LOOK: Final = frozenset({PROGRESS})
 _FILE: Final = frozenset({DOWNLOAD})
 
@@ -67,6 +72,15 @@ class Kind:
     parameters: Mapping[str, Value] = field(default_factory=dict)
     is_accepted: bool = False
     needs: str = ANYTHING
+
+    @property
+    def strikes(self) -> str:
+        """The targets in words."""
+        if self.targets == _ALL:
+            return "all"
+        if self.targets == _API:
+            return "all but download"
+        return ", ".join(name for name in TARGETS if name in self.targets)
 
 
 HALF: Final = -1
@@ -102,13 +116,13 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "empty": Kind("answers 200 with nothing", is_accepted=True),
         "not_json": Kind("answers 200 with text that is not JSON", _API, is_accepted=True),
         "no_key": Kind(
-            "answers 200 without a usable key; shape is one of missing, null, blank, number, list, "
+            "answers 200 without a usable key or token; shape is one of missing, null, blank, number, list, "
             "data_null, data_list, data_missing",
-            frozenset({EXPORT}),
+            frozenset({EXPORT, TOKEN}),
             {"shape": "missing"},
             is_accepted=True,
         ),
-        "odd_key": Kind("gives the project this key", frozenset({EXPORT}), {"key": "../a b?c#d%"}, is_accepted=True),
+        "odd_key": Kind("gives the project this key", _EXPORT, {"key": "../a b?c#d%"}, is_accepted=True),
         "deep_json": Kind("answers with deeply nested JSON", _API, {"depth": 100_000}, is_accepted=True),
         "endless_json": Kind("answers with JSON that never ends", _API, is_accepted=True),
         "gzip_bomb": Kind(
@@ -146,6 +160,29 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             parameters={"bytes": 1, "seconds": 1.0, "part": "body"},
             is_accepted=True,
         ),
+        # --- projects that come to no good --------------------------------------------------------
+        "render_fails": Kind(
+            "the render fails at this percent: progress stands still there, and the project says state failed, and msg",
+            _EXPORT,
+            {"percent": 42.0, "msg": "Rendering failed: the script could not be synthesized."},
+            is_accepted=True,
+        ),
+        "stuck": Kind(
+            "progress stays at this percent; struck at the export, it does so for good, and the state stays progress",
+            frozenset({EXPORT, PROGRESS}),
+            {"percent": 99.0},
+            is_accepted=True,
+            needs=RENDER,
+        ),
+        "unlisted": Kind(
+            "the project is not in the list, and a look at it is 404, although its progress is told",
+            _EXPORT,
+            is_accepted=True,
+        ),
+        "no_text": Kind("the project does not tell the text that was asked for", frozenset({PROJECT}), needs=RENDER),
+        # --- the account ------------------------------------------------------------
+        "not_authenticated": Kind("answers 200 with isAuthenticated: false", frozenset({AUTH})),
+        "empty_list": Kind("answers with a list of nothing", frozenset({MODELS, PROJECTS})),
         # --- progress ------------------------------------------------------------
         "nan": Kind("progress is NaN", _LOOK, needs=RENDER),
         "infinity": Kind("progress is Infinity", _LOOK, needs=RENDER),
@@ -155,7 +192,6 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "negative": Kind("progress is -5", _LOOK, needs=RENDER),
         "over": Kind("progress is 250", _LOOK, needs=RENDER),
         "value": Kind("progress is this text, as it is", _LOOK, {"json": "1e400"}, needs=RENDER),
-        "stuck": Kind("progress stays", _LOOK, {"percent": 99.0}, needs=RENDER),
         "no_url": Kind("progress is 100 and there is no URL", _LOOK, needs=RENDER),
         "dead_link": Kind("the URL has expired already", _LOOK, needs=FINISHED),
         "url": Kind("the URL is this one", _LOOK, {"url": "http://127.0.0.1:9/x.mp4"}, needs=FINISHED),
@@ -239,7 +275,7 @@ class Fault:
     """One fault, and which requests it strikes.
 
     Attributes:
-        target: ``export``, ``progress``, ``project``, ``download``, or ``any`` of these.
+        target: one of ``TARGETS``, or ``any`` of these.
         kind: a name in ``KINDS``, or an HTTP status such as ``503``.
         parameters: the kind's own; those not given are filled in.
         times: how many requests it strikes; 0 means for ever.
@@ -269,8 +305,7 @@ class Fault:
         if self.target not in (*TARGETS, ANY):
             raise FaultInvalid(f"'{self.target}' cannot fail.{_nearest(self.target, (*TARGETS, ANY))}")
         if self.target != ANY and self.target not in known.targets:
-            able = ", ".join(name for name in TARGETS if name in known.targets)
-            raise FaultInvalid(f"'{kind}' makes no sense for {self.target}, only for: {able}.")
+            raise FaultInvalid(f"'{kind}' makes no sense for {self.target}, only for: {known.strikes}.")
         if self.times < 0 or self.skip < 0 or not 0 <= self.rate <= 1:
             raise FaultInvalid("times and skip must not be negative, rate must be from 0 to 1.")
         object.__setattr__(self, "kind", kind)
@@ -303,6 +338,19 @@ class Fault:
                 raise FaultInvalid(f"'{setting}' is not NAME=VALUE.")
             words[name.strip().replace("-", "_")] = value
         return cls.from_mapping(words)
+
+    @classmethod
+    def read(cls, words: Any) -> Self:
+        """A fault from JSON: an object, or the command line's text.
+
+        Raises:
+            FaultInvalid: it is not a fault.
+        """
+        if isinstance(words, str):
+            return cls.parse(words)
+        if isinstance(words, dict):
+            return cls.from_mapping(words)
+        raise FaultInvalid("a fault is an object or a text.")
 
     @classmethod
     def from_mapping(cls, words: Mapping[str, Any]) -> Self:

@@ -18,6 +18,7 @@ from daemon.simulator.answers import (
     login_page,
     progressed,
     store_error,
+    succeeded,
     text_answer,
 )
 from daemon.simulator.cloud import WHOLE
@@ -34,13 +35,20 @@ if TYPE_CHECKING:
 GARBAGE: Final = bytes(range(256)) * 64
 
 
-def rewritten(answer: Answer, fault: Fault, dialect: Dialect, now: float) -> Answer:
-    """The answer that the fault puts in the place of the right one, if it is of this sort."""
+def rewritten(answer: Answer, fault: Fault, now: float, *, key_field: str = "") -> Answer:
+    """The answer that the fault puts in the place of the right one, if it is of this sort.
+
+    Args:
+        answer: the right one.
+        fault: that struck.
+        now: seconds since 1970.
+        key_field: what the right answer calls the key or token that it gives, if it gives one.
+    """
     rewrite = _REWRITES.get(fault.kind)
-    return answer if rewrite is None else rewrite(fault, dialect, now)
+    return answer if rewrite is None else rewrite(fault, key_field, now)
 
 
-def _http(fault: Fault, _dialect: Dialect, now: float) -> Answer:
+def _http(fault: Fault, _key_field: str, now: float) -> Answer:
     headers = {}
     if fault.word("retry_after"):
         headers["Retry-After"] = fault.word("retry_after")
@@ -55,25 +63,24 @@ def _http(fault: Fault, _dialect: Dialect, now: float) -> Answer:
     )
 
 
-def _redirect(fault: Fault, _dialect: Dialect, _now: float) -> Answer:
+def _redirect(fault: Fault, _key_field: str, _now: float) -> Answer:
     return text_answer(fault.integer("code"), "moved", TEXT, Location=fault.word("to"))
 
 
-def _success_false(fault: Fault, _dialect: Dialect, _now: float) -> Answer:
+def _success_false(fault: Fault, _key_field: str, _now: float) -> Answer:
     message = fault.word("msg") or "The request was refused."
     return error_answer(200, message, shape=fault.word("body"), vendor_code=fault.integer("vendor_code"))
 
 
-def _unknown(_fault: Fault, _dialect: Dialect, _now: float) -> Answer:
+def _unknown(_fault: Fault, _key_field: str, _now: float) -> Answer:
     return error_answer(404, "Project not found.")
 
 
-def _expired(_fault: Fault, _dialect: Dialect, _now: float) -> Answer:
+def _expired(_fault: Fault, _key_field: str, _now: float) -> Answer:
     return text_answer(403, store_error("AccessDenied", "Request has expired"), XML)
 
 
-def _no_key(fault: Fault, dialect: Dialect, _now: float) -> Answer:
-    name = dialect.key_field
+def _no_key(fault: Fault, name: str, _now: float) -> Answer:
     answers: dict[str, dict[str, Any]] = {
         "missing": {"data": {}},
         "null": {"data": {name: None}},
@@ -87,12 +94,12 @@ def _no_key(fault: Fault, dialect: Dialect, _now: float) -> Answer:
     return json_answer(200, {"success": True, **answers[fault.word("shape")]})
 
 
-def _deep_json(fault: Fault, _dialect: Dialect, _now: float) -> Answer:
+def _deep_json(fault: Fault, _key_field: str, _now: float) -> Answer:
     depth = fault.integer("depth")
     return text_answer(200, f'{{"success": true, "data": {"[" * depth}{"]" * depth}}}', JSON)
 
 
-_REWRITES: Final[Mapping[str, Callable[[Fault, Dialect, float], Answer]]] = MappingProxyType(
+_REWRITES: Final[Mapping[str, Callable[[Fault, str, float], Answer]]] = MappingProxyType(
     {
         "http": _http,
         "redirect": _redirect,
@@ -103,6 +110,7 @@ _REWRITES: Final[Mapping[str, Callable[[Fault, Dialect, float], Answer]]] = Mapp
         "empty": lambda *_: text_answer(200, "", JSON),
         "not_json": lambda *_: text_answer(200, "OK, but this is not JSON {", JSON),
         "no_key": _no_key,
+        "not_authenticated": lambda *_: succeeded({"isAuthenticated": False}),
         "deep_json": _deep_json,
     }
 )
@@ -124,18 +132,19 @@ _ODD_PROGRESS: Final[Mapping[str, str | None]] = MappingProxyType(
 
 
 def look_answer(
-    dialect: Dialect, percent: float, link: Callable[[str | None, bool], str], fault: Fault | None
+    dialect: Dialect, percent: float, link: Callable[[str | None, bool], str] | None, fault: Fault | None
 ) -> Answer:
     """The answer to a look at the progress, as a fault of the progress may have it.
 
     Args:
         dialect: names the fields.
         percent: how far the render is.
-        link: makes a link of the last segment (None for the usual one) and whether it is to be dead.
+        link: makes a link of the last segment (None for the usual one) and whether it is to be dead; None until
+            the render has ended.
         fault: what to say instead.
     """
     if fault is None:
-        return progressed(dialect, percent, link(None, False) if percent >= WHOLE else None)
+        return progressed(dialect, percent, None if link is None else link(None, False))
     told: float | str | None = percent
     url: str | None = None
     if fault.kind in _ODD_PROGRESS:
@@ -146,7 +155,7 @@ def look_answer(
         told = fault.number("percent")
     elif fault.kind == "no_url":
         told = WHOLE
-    elif percent >= WHOLE:
+    elif link is not None:
         url = _odd_link(link, fault)
     return progressed(dialect, told, url)
 

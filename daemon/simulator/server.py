@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from aiohttp import web
 
-from daemon.simulator.app import Outcome, Served, Simulator, fault_from
+from daemon.simulator.app import Simulator
 from daemon.simulator.cloud import Cloud, Links
-from daemon.simulator.dialects import V2
+from daemon.simulator.credentials import Credentials, Tokens
+from daemon.simulator.dialects import V2, V3
 from daemon.simulator.faults import Fault, FaultInvalid, FaultList
+from daemon.simulator.routes import DIALECTS, application
+from daemon.simulator.tally import Outcome, Served
 from daemon.simulator.video import VideoTooSmall, check_video_bytes
 from daemon.simulator.wire import pause
 
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from daemon.simulator.dialects import Dialect
     from daemon.simulator.video import Video
 
 __all__ = [
@@ -36,12 +38,14 @@ __all__ = [
     "Served",
     "Settings",
     "VideoTooSmall",
+    "app_from",
+    "base_url_of",
     "serve",
 ]
 
 Result = TypeVar("Result")
 
-DIALECTS: Final = (V2,)
+DAY_SECONDS: Final = 86_400.0
 FAREWELL_SECONDS: Final = 0.2  # what a connection gets to end by itself when the server stops
 BACKLOG: Final = 1024
 EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - named, not bound
@@ -56,7 +60,10 @@ class Settings:
         port: 0 picks a free one.
         render_seconds: how long a render takes.
         jitter: share of ``render_seconds`` by which renders differ, 0 to 1.
-        keys: the credentials that are taken; any when empty.
+        keys: the long-lived keys that are taken; any word when empty (in v3, only when ``apps`` is empty too).
+        apps: pairs of an application's id and a user's key that v3 gives a token for; any when empty.
+        token_seconds: how long such a token is good.
+        is_strict_about_models: whether an export of a model or clothes that ``GET /model`` does not tell is refused.
         faults: in force from the start.
         link_seconds: how long a download link is good.
         video_bytes: the size of the videos; that of the small green one when None.
@@ -75,12 +82,30 @@ class Settings:
     link_seconds: float = 900.0
     video_bytes: int | None = None
     seed: int = 0
+    apps: tuple[tuple[str, str], ...] = ()
+    token_seconds: float = DAY_SECONDS
+    is_strict_about_models: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
-        if self.render_seconds < 0 or self.link_seconds <= 0 or not 0 <= self.jitter <= 1:
-            raise ValueError("render_seconds must not be negative, link_seconds positive, jitter from 0 to 1.")
+        is_early = self.render_seconds < 0 or self.link_seconds <= 0 or self.token_seconds <= 0
+        if is_early or not 0 <= self.jitter <= 1:
+            raise ValueError(
+                "render_seconds must not be negative, link_seconds and token_seconds positive, jitter from 0 to 1."
+            )
         check_video_bytes(self.video_bytes)
+
+
+def app_from(text: str) -> tuple[str, str]:
+    """An application's id and a user's key, written with a colon between them.
+
+    Raises:
+        ValueError: one of them is missing.
+    """
+    app_id, _, user_key = text.partition(":")
+    if not app_id or not user_key:
+        raise ValueError(f"'{text}' is not APPID:USERKEY.")
+    return app_id, user_key
 
 
 class Clock:
@@ -110,8 +135,12 @@ class Server:
             cloud=Cloud(settings.render_seconds, settings.jitter, settings.seed, nonce=secrets.token_hex(8)),
             links=Links(secrets.token_bytes(20), settings.link_seconds),
             faults=faults,
-            dialects=DIALECTS,
-            keys=settings.keys,
+            credentials=Credentials(
+                keys=frozenset(settings.keys),
+                apps=frozenset(settings.apps),
+                tokens=Tokens(settings.token_seconds, lambda: secrets.token_urlsafe(32)),
+            ),
+            is_strict_about_models=settings.is_strict_about_models,
             video_bytes=settings.video_bytes,
             clock=self.clock,
             advance=self.clock.advance,
@@ -135,7 +164,7 @@ class Server:
         Raises:
             OSError: the address cannot be had; the text says which and why.
         """
-        app = self.simulator.application()
+        app = application(self.simulator)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=FAREWELL_SECONDS)
         await self._runner.setup()
         try:
@@ -186,8 +215,13 @@ class Server:
             await self._runner.cleanup()
 
 
-def _base_url(origin: str, dialect: Dialect = V2) -> str:
-    return f"{origin}{dialect.prefix}"
+def base_url_of(version: str, origin: str) -> str:
+    """The base URL of an API version, such as ``http://127.0.0.1:8765/api/odin/v3``.
+
+    Raises:
+        KeyError: there is no such version.
+    """
+    return origin + {dialect.name: dialect.prefix for dialect in DIALECTS}[version]
 
 
 def serve(
@@ -200,7 +234,7 @@ def serve(
 
     Args:
         settings: how.
-        on_ready: told the base URL of the API, such as ``http://127.0.0.1:8765/api/odin``.
+        on_ready: told the base URL of the v2 API, such as ``http://127.0.0.1:8765/api/odin``.
         on_request: told of every request that was answered.
 
     Raises:
@@ -216,7 +250,7 @@ def serve(
         await server.start()
         try:
             if on_ready is not None:
-                on_ready(_base_url(server.origin))
+                on_ready(base_url_of(V2.name, server.origin))
             await ended.wait()
         finally:
             await server.stop()
@@ -272,7 +306,12 @@ class RunningSimulator:
     @property
     def base_url(self) -> str:
         """Of the v2 API: ``http://127.0.0.1:PORT/api/odin``."""
-        return _base_url(self.origin)
+        return base_url_of(V2.name, self.origin)
+
+    @property
+    def base_url_v3(self) -> str:
+        """Of the v3 API: ``http://127.0.0.1:PORT/api/odin/v3``."""
+        return base_url_of(V3.name, self.origin)
 
     def state(self) -> dict[str, Any]:
         """What was asked and what became of it, as ``GET /_simulator/state`` tells it."""
@@ -302,7 +341,7 @@ class RunningSimulator:
         Raises:
             FaultInvalid: it is not a fault.
         """
-        real = fault if isinstance(fault, Fault) else fault_from(fault)
+        real = fault if isinstance(fault, Fault) else Fault.read(fault)
         self._on_loop(lambda: self._server.simulator.faults.add(real))
 
     def clear_faults(self) -> None:
@@ -310,11 +349,15 @@ class RunningSimulator:
         self._on_loop(self._server.simulator.faults.clear)
 
     def reset(self) -> None:
-        """Forget every project, fault, and count."""
+        """Forget every project, fault, and count; revoke every token."""
         self._on_loop(self._server.simulator.reset)
 
+    def revoke_tokens(self) -> None:
+        """No token that was given out so far is good any more."""
+        self._on_loop(self._server.simulator.credentials.tokens.revoke)
+
     def advance(self, seconds: float) -> None:
-        """Put the simulator's clock forward: renders progress and links expire without waiting."""
+        """Put the simulator's clock forward: renders progress, links and tokens expire without waiting."""
         self._server.clock.advance(seconds)
 
     def refuse(self, seconds: float) -> None:

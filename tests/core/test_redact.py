@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.core.redact import LIMIT, MASK, Redactor, clean_credential
+from daemon.core.redact import LEARNED_LIMIT, LIMIT, MASK, Redactor, clean_credential
 
 SECRETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="*"), min_size=4)
 URL_LETTERS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+,;=:@/", max_size=30)
@@ -76,9 +78,56 @@ def test_empty_secrets_change_nothing() -> None:
     assert Redactor(["", "  \n"])("a b") == "a b"
 
 
+def test_a_learned_secret_is_masked_from_then_on() -> None:
+    """A token comes while the program runs; those before it may still be quoted, as far back as the last few."""
+    redact = Redactor(["given-key"])
+    redact("nothing of note")
+    texts = [f"learned-{number}" for number in range(LEARNED_LIMIT + 1)]
+    for text in texts:
+        assert redact(text) == text
+        redact.learn(text)
+        assert redact(f"({text})") == f"({MASK})"
+    assert [text for text in texts if redact(text) == text] == texts[:1]
+    assert redact("given-key") == MASK
+
+
+def test_a_learned_secret_around_another_is_masked_whole() -> None:
+    """A token may have the key in it."""
+    redact = Redactor(["inner-key"])
+    redact.learn("head.inner-key.tail")
+    assert redact("<head.inner-key.tail>") == f"<{MASK}>"
+
+
+def test_threads_may_teach_and_use_a_redactor_at_once() -> None:
+    """What a thread has taught is masked in the very next text, whoever else teaches."""
+    start = threading.Barrier(LEARNED_LIMIT)
+    redactors = [Redactor([]) for _ in range(50)]
+
+    def teach(number: int) -> set[str]:
+        said = set()
+        for redact in redactors:
+            start.wait(30)
+            redact.learn(f"secret-{number}-end")
+            said.add(redact(f"secret-{number}-end"))
+        return said
+
+    with ThreadPoolExecutor(LEARNED_LIMIT) as pool:
+        assert set().union(*pool.map(teach, range(LEARNED_LIMIT))) == {MASK}
+
+
+@pytest.mark.parametrize("secret", ["", " ", "***"])
+def test_an_empty_secret_teaches_nothing(secret: str) -> None:
+    """As where it is given from the start."""
+    redact = Redactor([])
+    redact.learn(secret)
+    assert redact("a b *** c") == "a b *** c"
+
+
 def test_repr_shows_no_secret() -> None:
     """A redactor can itself be logged."""
-    assert "hunter22" not in repr(Redactor(["hunter22"]))
+    redact = Redactor(["hunter22"])
+    redact.learn("hunter33")
+    assert repr(redact) == "Redactor(2 secrets)"
 
 
 def test_a_credential_is_stripped() -> None:

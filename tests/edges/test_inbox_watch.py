@@ -27,7 +27,7 @@ from daemon.core.errors import BatchInvalid, RootUnavailable
 from daemon.core.messages import DropReady, PauseSeen, Reason, RootFound, RootLost, ScanEnded
 from daemon.core.problem import Problem
 from daemon.edges import mounts
-from daemon.edges.inbox_watch import InboxWatch, WatchSettings, watch
+from daemon.edges.inbox_watch import InboxWatch, Pulse, WatchSettings, watch
 from daemon.edges.inbox_watch.hints import MOST_NAMES, Hints
 from daemon.edges.inbox_watch.observer import InboxObserver, _Handler
 
@@ -1183,6 +1183,90 @@ def test_a_frozen_share_does_not_hold_up_the_end(live: Live) -> None:
     thaw.set()
     live.watch._thread.join(20)
     assert live.mailbox.empty()
+
+
+# --- the pulse ------------------------------------------------------------------------------------------------------
+
+
+def test_the_pulse_of_a_thread_that_waits_is_well(live: Live) -> None:
+    """However long it may wait; before the start and after the end there is none."""
+    assert not live.watch.pulse().is_alive
+    live.start()
+    assert live.watch.pulse() == Pulse(is_alive=True)
+    live.watch.stop()
+    assert not live.watch.pulse().is_alive
+
+
+def frozen(live: Live, where: str) -> tuple[threading.Event, threading.Event]:
+    """Freeze the scanning thread at the next call of this; what tells that it is, and what thaws it."""
+    is_frozen, thaw = threading.Event(), threading.Event()
+    real = getattr(live.watch, where)
+
+    def freeze(*arguments: Any) -> Any:
+        is_frozen.set()
+        thaw.wait(60)
+        return real(*arguments)
+
+    setattr(live.watch, where, freeze)
+    return is_frozen, thaw
+
+
+def put_forward(live: Live, seconds: float) -> None:
+    live.watch._clock = lambda: time.monotonic() + seconds
+
+
+def test_a_thread_that_the_file_system_holds_is_alive(live: Live) -> None:
+    """A frozen file server does not thaw by starting again: it is said, and that is all."""
+    is_frozen, thaw = frozen(live, "_check_root")
+    before = time.monotonic()
+    live.watch.start()
+    assert is_frozen.wait(20)
+    assert live.watch.pulse() == Pulse(is_alive=True)
+    put_forward(live, 3600)
+    pulse = live.watch.pulse()
+    assert pulse.is_alive
+    assert pulse.held_since is not None
+    assert before <= pulse.held_since <= time.monotonic()
+    live.watch._clock = time.monotonic
+    thaw.set()
+    live.look()
+    assert live.watch.pulse() == Pulse(is_alive=True)
+
+
+def test_a_thread_that_never_comes_back_from_our_own_code_is_not(live: Live) -> None:
+    """No job file takes minutes to parse: that is a fault of ours, and starting again mends it."""
+    is_frozen, thaw = frozen(live, "_parse")
+    live.start()
+    live.rename_in("a.yaml")
+    assert is_frozen.wait(20)
+    assert live.watch.pulse() == Pulse(is_alive=True)
+    put_forward(live, 3600)
+    assert live.watch.pulse() == Pulse(is_alive=False)
+    live.watch._clock = time.monotonic
+    thaw.set()
+    live.expect_drop("a.yaml")
+    assert live.watch.pulse() == Pulse(is_alive=True)
+
+
+def test_a_thread_that_overslept_is_not(live: Live) -> None:
+    """Every wait has an end that was said before."""
+    live.start()
+    put_forward(live, 86_400)
+    assert live.watch.pulse() == Pulse(is_alive=False)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_has_no_pulse(live: Live) -> None:
+    """Whatever ended it."""
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    live.watch._check_root = die
+    live.watch.start()
+    assert live.watch._thread is not None
+    live.watch._thread.join(20)
+    assert live.watch.pulse() == Pulse(is_alive=False)
 
 
 def test_stopping_what_was_not_started_does_nothing(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from daemon.core.project import Project
+
 NOW = 1_770_000_000.0
 NOW_TEXT = "2026-02-02T02:40:00.000Z"
 LEDGER = "0123456789abcdef"
@@ -82,6 +84,18 @@ class Cloud:
     answer: Answer = field(default_factory=lambda: Answer(10.0))
     fetched: Fetched = field(default_factory=lambda: Fetched(len(CLIP), "ab" * 32))
     asked: list[object] = field(default_factory=list)
+    described: Project | Exception | None = None
+
+    @property
+    def has_project(self) -> bool:
+        return self.described is not None
+
+    def project(self, project_id: str) -> Project:
+        self.asked.append(f"project {project_id}")
+        assert self.described is not None, "asked without need"
+        if isinstance(self.described, Exception):
+            raise self.described
+        return self.described
 
     def _ask(self, what: object) -> None:
         self.asked.append(what)

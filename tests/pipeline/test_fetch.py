@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from orders import CLIP, Answer, Cloud, job, job_file, spool_in
 
 from daemon.core.errors import AccountTroubled, CloudDeferred, FilingDeferred, LinkExpired
-from daemon.core.job import Deferred, Downloaded, Exported, ExportStarted, Job, Progressed, Video
+from daemon.core.job import Deferred, Downloaded, Exported, ExportStarted, Job, Progressed, Refused, Video
+from daemon.core.project import Project
 from daemon.core.report import DownloadEnded, Looked, Probed, Rendered, Troubled
 from daemon.pipeline import fetch
 
@@ -59,6 +61,65 @@ OUTAGE = CloudDeferred("busy", retry_after_seconds=9.0, is_outage=True)
 def test_a_look_that_failed_is_made_again(trouble: Exception, outcome: object) -> None:
     """Looking is free, so nothing about it is ever final here."""
     assert fetch.look(Cloud(trouble), RENDERING).outcome == outcome
+
+
+# --- a render that stands still -------------------------------------------------------------------
+
+STILL = replace(RENDERING, progress=42.0)
+
+
+def test_the_project_is_asked_only_where_the_render_stands_still() -> None:
+    """It moved, or nobody has waited long, or the API has no such thing, or the cloud is away."""
+    told = Project("p1", state="failed")
+    for cloud, is_still in (
+        (Cloud(answer=Answer(43.0), described=told), True),
+        (Cloud(answer=Answer(42.0), described=told), False),
+        (Cloud(answer=Answer(42.0)), True),
+        (Cloud(trouble=OUTAGE, described=told), True),
+        (Cloud(answer=Answer(100.0, URL), described=told), True),
+    ):
+        looked = fetch.look(cloud, STILL, is_still=is_still)
+        assert cloud.asked == ["p1"]
+        assert not isinstance(looked.outcome, Refused)
+
+
+@pytest.mark.parametrize(
+    ("project", "reason"),
+    [
+        (Project("p1", state="failed", words="No voice."), "the cloud says that the render ended as failed: No voice."),
+        (Project("p1", state="error"), "the cloud says that the render ended as error"),
+        (
+            Project("p1", state="cancelled", credit=0.0),
+            "the cloud says that the render ended as cancelled; it says that no credit was taken",
+        ),
+    ],
+)
+def test_a_state_that_says_failure_ends_the_job_with_the_vendors_words(project: Project, reason: str) -> None:
+    """Instead of an hour of looks at a render that is dead."""
+    looked = fetch.look(Cloud(answer=Answer(42.0), described=project), STILL, is_still=True)
+    assert looked == Looked(1, Refused(reason))
+
+
+def test_also_where_the_look_says_no_or_gives_no_link() -> None:
+    """Such an answer is standing still, too."""
+    looked = fetch.look(Cloud(trouble=BOUNDED, described=Project("p1", state="failed")), STILL, is_still=True)
+    assert isinstance(looked.outcome, Refused)
+
+
+def test_a_link_that_only_the_project_knows_is_taken() -> None:
+    """The progress may be stuck while the video is there."""
+    looked = fetch.look(Cloud(answer=Answer(42.0), described=Project("p1", "exported", url=URL)), STILL, is_still=True)
+    assert looked == Looked(1, Rendered(URL))
+
+
+@pytest.mark.parametrize(
+    "described",
+    [Project("p1", state="progress"), Project("p1"), BOUNDED, AccountTroubled("x", is_credential=True), RuntimeError()],
+)
+def test_a_project_that_says_nothing_changes_nothing(described: Project | Exception) -> None:
+    """It is asked because it may help; the look's own outcome stands."""
+    looked = fetch.look(Cloud(answer=Answer(42.0), described=described), STILL, is_still=True)
+    assert looked == Looked(1, Progressed(42.0))
 
 
 @pytest.mark.parametrize("project_id", ["p1", None])

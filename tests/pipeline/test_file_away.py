@@ -141,8 +141,8 @@ def test_the_explanation_has_the_name_that_the_file_got(tmp_path: Path) -> None:
 
 KEYS = ["id", "file", "outcome", "claimed_at", "settled_at", "jobs"]
 JOB_KEYS = [
-    "n", "state", "paid", "project_id", "video", "bytes", "sha256", "failure", "error", "exported_at", "settled_at",
-    "request", "name",
+    "n", "state", "paid", "project_id", "video", "bytes", "sha256", "adopted", "failure", "error", "exported_at",
+    "settled_at", "request", "name",
 ]  # fmt: skip
 
 
@@ -164,12 +164,14 @@ def test_the_result_has_the_same_keys_always(tmp_path: Path) -> None:
     assert found["jobs"] == [
         {
             "n": 1, "state": "done", "paid": "yes", "project_id": "p1", "video": "videos/x.mp4", "bytes": 12,
-            "sha256": "ab" * 32, "failure": None, "error": None, "exported_at": NOW_TEXT, "settled_at": NOW_TEXT,
+            "sha256": "ab" * 32, "adopted": False, "failure": None, "error": None, "exported_at": NOW_TEXT,
+            "settled_at": NOW_TEXT,
             "request": body, "name": None,
         },
         {
             "n": 2, "state": "failed", "paid": "unknown", "project_id": None, "video": None, "bytes": None,
-            "sha256": None, "failure": "in_doubt", "error": "the answer was lost", "exported_at": None,
+            "sha256": None, "adopted": False, "failure": "in_doubt", "error": "the answer was lost",
+            "exported_at": None,
             "settled_at": NOW_TEXT, "request": body, "name": "second",
         },
     ]  # fmt: skip

@@ -22,7 +22,6 @@ from daemon.simulator.video import smallest_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -30,40 +29,6 @@ def client() -> Iterator[Client]:
     """A simulator and its client."""
     with running() as one:
         yield one
-
-
-# --- the vendor's own flow ------------------------------------------------------------------------------------------
-
-
-def tutorial(host: str, jobs: list[dict[str, str]], folder: Path, wait: Any) -> list[str]:
-    """The flow of the vendor's tutorial, written anew: export, look every 3 seconds, download under the URL's name."""
-    said = []
-    for job in jobs:
-        asked = requests.post(f"{host}/api/odin/simple/video", data=json.dumps(job), headers=HEADERS, timeout=10).json()
-        key = asked["data"]["key"]
-        while True:
-            looked = requests.get(f"{host}/api/odin/editor/progress/{key}", headers=HEADERS, timeout=10).json()["data"]
-            if looked["progress"] < 100:
-                said.append(f"Waiting... progress: {looked['progress']}")
-            elif looked.get("url"):
-                name = urlsplit(looked["url"]).path.rsplit("/", 1)[-1]
-                (folder / name).write_bytes(requests.get(looked["url"], timeout=10).content)
-                break
-            wait(3)
-    return said
-
-
-def test_the_vendors_tutorial_runs_with_only_the_host_changed(tmp_path: Path) -> None:
-    """Three jobs, three videos, and progress on the way."""
-    jobs = [JOB | {"text": f"Hello, this is my work number {number}."} for number in (1, 2, 3)]
-    with running(render_seconds=9) as client:
-        said = tutorial(client.simulator.origin, jobs, tmp_path, client.simulator.advance)
-        projects = client.simulator.state()["projects"]
-        for project in projects:
-            assert (tmp_path / f"{project['key']}.mp4").read_bytes() == client.simulator.video(project["key"]).read()
-    assert len(projects) == len(list(tmp_path.iterdir())) == 3
-    assert len(said) == 9
-    assert all(line.startswith("Waiting... progress: ") for line in said)
 
 
 # --- the API --------------------------------------------------------------------------------------------------------

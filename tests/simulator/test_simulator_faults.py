@@ -167,6 +167,31 @@ def test_the_readme_tables_every_fault() -> None:
     assert [(name, says) for name, says, _, _ in rows] == [(name, kind.says) for name, kind in KINDS.items()]
     for name, _, strikes, paid in rows:
         targets = KINDS[name].targets
-        assert strikes == ("all" if len(targets) == 4 else ", ".join(t for t in TARGETS if t in targets))
+        assert strikes == KINDS[name].strikes
         assert paid == ({True: "yes", False: "no"}[KINDS[name].is_accepted] if "export" in targets else "-")
-    assert all(f"`{name}`" in text for name in (*ALIASES, *NAMES))
+    assert all(f"`{name}`" in text for name in (*ALIASES, *NAMES, *TARGETS))
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("http", "all"),
+        ("not_json", "all but download"),
+        ("unknown", "progress, project"),
+        ("no_key", "export, token"),
+        ("not_authenticated", "auth"),
+        ("empty_list", "models, projects"),
+    ],
+)
+def test_a_kind_says_what_it_strikes(kind: str, words: str) -> None:
+    """In the order of the targets, and in short where it is nearly all of them."""
+    assert KINDS[kind].strikes == words
+
+
+@pytest.mark.parametrize("kind", [kind for kind, known in KINDS.items() if len(known.targets) >= 7])
+@pytest.mark.parametrize("target", ["token", "auth", "models", "projects"])
+def test_the_account_can_fail_in_every_general_way(target: str, kind: str) -> None:
+    """What can go wrong with any answer can go wrong with these."""
+    faults = FaultList()
+    faults.add(Fault(target, kind))
+    assert faults.draw(target, "") is not None

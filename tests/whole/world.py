@@ -14,6 +14,7 @@ from daemon.core.drop import Drop, Fingerprint
 from daemon.core.errors import BatchInvalid, CloudDeferred
 from daemon.core.messages import DropReady, PauseSeen, ScanEnded
 from daemon.core.problem import Problem
+from daemon.core.project import Project
 from daemon.core.report import Stop
 from daemon.core.schedule import Instant
 from daemon.dispatcher import Dispatcher, Limits
@@ -23,6 +24,8 @@ from daemon.edges.spool import Places, Spool
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from daemon.models_watch import ModelsSource
 
 VIDEO = b"a whole video"
 
@@ -62,6 +65,11 @@ class FakeCloud:
     look_faults: deque[Exception | FakeLook | None] = field(default_factory=deque)
     download_faults: deque[Exception | None] = field(default_factory=deque)
     probe_faults: deque[Exception | None] = field(default_factory=deque)
+    has_project: bool = False
+    has_projects: bool = False
+    described: dict[str, Project] = field(default_factory=dict)
+    project_faults: deque[Exception | None] = field(default_factory=deque)
+    listings: int = 0
 
     def export(self, body: Mapping[str, object]) -> str:
         self.asked.append(dict(body))
@@ -85,6 +93,18 @@ class FakeCloud:
         since = self.clock() - self.accepted[project_id][0]
         percent = min(100.0, 100.0 * since / self.render_seconds) if self.render_seconds else 100.0
         return FakeLook(percent, f"https://cdn.test/{project_id}.mp4?Signature=s" if percent >= 100.0 else None)
+
+    def projects(self) -> tuple[Project, ...]:
+        self.listings += 1
+        fault = self.project_faults.popleft() if self.project_faults else None
+        if fault is not None:
+            raise fault
+        return tuple(Project(project_id) for project_id in self.described)
+
+    def project(self, project_id: str) -> Project:
+        if project_id not in self.described:
+            raise CloudDeferred("404: there is no such project", is_bounded=True)
+        return self.described[project_id]
 
     def probe(self, project_id: str | None) -> None:
         del project_id
@@ -142,6 +162,9 @@ class InlineCrew:
     def file(self, call: Callable[[], object]) -> None:
         self.calls.append(("file", call))
 
+    def errand(self, call: Callable[[], object]) -> None:
+        self.calls.append(("errand", call))
+
     def work(self) -> bool:
         """Make every call that is not held; whether there was any."""
         waiting = [pair for pair in self.calls if pair[0] in self.held]
@@ -176,10 +199,12 @@ class World:
         limits: Limits | None = None,
         render_seconds: float = 10.0,
         make_cloud: Callable[[Callable[[], float], float], FakeCloud] = FakeCloud,
+        models: ModelsSource | None = None,
         is_started: bool = True,
     ) -> None:
         self.root = root
         self.limits = limits or Limits()
+        self.models = models
         self.monotonic = 1000.0
         self.wall = 1_700_000_000.0
         self.cloud = make_cloud(lambda: self.monotonic, render_seconds)
@@ -216,6 +241,7 @@ class World:
             crew=self.crew,
             limits=self.limits,
             log=self.log,
+            models=self.models,
             is_once=self.is_once,
         )
         self.dispatcher.recover(self.now)

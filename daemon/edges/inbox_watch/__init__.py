@@ -11,6 +11,6 @@ server that has frozen blocks that thread and no other::
 When a file is ready is decided in `daemon.core.settle`; which names are drops, in `daemon.core.drop_name`.
 """
 
-from daemon.edges.inbox_watch.watch import InboxWatch, WatchSettings
+from daemon.edges.inbox_watch.watch import InboxWatch, Pulse, WatchSettings
 
-__all__ = ["InboxWatch", "WatchSettings"]
+__all__ = ["InboxWatch", "Pulse", "WatchSettings"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import errno
 import hashlib
 import os
@@ -47,6 +48,8 @@ _BEHIND_SECONDS: Final = 1.0
 _BREATHER_SECONDS: Final = 0.2  # between two scans that hints ask for
 _SAY_SECONDS: Final = 1.0  # between two messages that differ only in what waits
 _STOP_SECONDS: Final = 2.0
+_HELD_LONG_SECONDS: Final = 30.0  # one look at the file system that lasts longer is worth a word
+_STUCK_SECONDS: Final = 120.0  # the largest job file parses in a fraction of it
 
 _HALF_COPIED: Final = Problem("The file looks half copied (NUL bytes): copy it into inbox/ again. Nothing was sent.")
 
@@ -82,12 +85,35 @@ class Mounted(Protocol):
     def is_local(self) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """How the scanning thread is.
+
+    Attributes:
+        is_alive: it lives, and takes no longer than it should over what only depends on this program. Starting the
+            program again mends what is not.
+        held_since: monotonic seconds since when the file system has kept it waiting, where that is long: a file
+            server that has frozen, which starting again would not thaw. None otherwise.
+    """
+
+    is_alive: bool
+    held_since: float | None = None
+
+
+class _Doing(enum.Enum):
+    """What the scanning thread is at, with the moment that belongs to it."""
+
+    LOOKING = enum.auto()  # at the file system, since
+    PARSING = enum.auto()  # since
+    WAITING = enum.auto()  # until
+
+
 class InboxWatch:
     """Watches inbox/ and says which drops are ready.
 
     A drop is said once, and then not again before it was released, or claimed and another file stands there. `start`,
-    `stop`, `wake`, `release`, and `forget` may be called from any thread and wait for nothing but, in `stop`, two
-    seconds at most.
+    `stop`, `pulse`, `wake`, `release`, and `forget` may be called from any thread and wait for nothing but, in `stop`,
+    two seconds at most.
 
     Args:
         settings: see `WatchSettings`.
@@ -125,6 +151,7 @@ class InboxWatch:
         self._hints = Hints()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._doing = _Doing.LOOKING, float("-inf")  # written by the scanning thread, read by any
 
         # All below belongs to the scanning thread.
         self._roster = Roster()
@@ -155,6 +182,7 @@ class InboxWatch:
     def start(self) -> None:
         """Begin to watch; a second call does nothing."""
         if self._thread is None:
+            self._doing = _Doing.LOOKING, self._clock()
             self._thread = threading.Thread(target=self._run, name="inbox-watch", daemon=True)
             self._thread.start()
 
@@ -164,6 +192,16 @@ class InboxWatch:
         self._hints.nudge()
         if self._thread is not None:
             self._thread.join(_STOP_SECONDS)
+
+    def pulse(self) -> Pulse:
+        """Whether the scanning thread lives and turns; cheap, and true of this moment only."""
+        doing, moment = self._doing
+        if self._thread is None or not self._thread.is_alive():
+            return Pulse(is_alive=False)
+        if doing is _Doing.LOOKING:
+            is_held = self._clock() > moment + _HELD_LONG_SECONDS
+            return Pulse(is_alive=True, held_since=moment if is_held else None)
+        return Pulse(is_alive=self._clock() <= moment + _STUCK_SECONDS)
 
     def wake(self) -> None:
         """Scan everything now, then say what is left (ScanEnded), even if nothing changed."""
@@ -187,7 +225,10 @@ class InboxWatch:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                self._hints.wait(self._turn_safely() - self._clock())
+                self._doing = _Doing.LOOKING, self._clock()
+                next_due = self._turn_safely()
+                self._doing = _Doing.WAITING, max(next_due, self._clock())
+                self._hints.wait(next_due - self._clock())
         finally:
             self._stop_observer()
 
@@ -281,6 +322,7 @@ class InboxWatch:
         if entry is not None and entry.place is Place.POSTED:
             return
         asked_at = self._clock()
+        self._doing = _Doing.LOOKING, asked_at
         try:
             with DropFile(self._inbox, name) as file:
                 self._weigh(name, file, asked_at, was_renamed=was_renamed)
@@ -345,7 +387,11 @@ class InboxWatch:
     def _parsed(self, content: bytes) -> Batch:
         if has_nul(content):
             raise BatchInvalid([_HALF_COPIED])
-        return self._parse(content)
+        self._doing = _Doing.PARSING, self._clock()
+        try:
+            return self._parse(content)
+        finally:
+            self._doing = _Doing.LOOKING, self._clock()
 
     def _refuse(self, name: str, settling: Settling) -> None:
         problem = Problem(

@@ -2,8 +2,12 @@
 
 ::
 
-    client.py    Studio: export, look, probe, download
+    client.py    Studio: export, look, project, projects, models, probe, download
+      ├── token.py     what is sent as Authorization: a key, or a token that is renewed
+      │     └── calls.py   one call: a request in, an answer out, or whether anything was sent
       ├── judge.py     what an answer means: API.md's last table (pure)
+      │     ├── projects.py  projects, read from whatever the cloud wrote (pure)
+      │     └── values.py    numbers, moments, ids, and links, likewise (pure)
       ├── dialect.py   what differs between the API's generations (a table)
       ├── download.py  a video into its part file, resumed where it was cut
       │     └── whole.py   is the file a whole video? (pure)

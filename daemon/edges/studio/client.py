@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import threading
 import time
-import weakref
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
-import requests
-import urllib3
-
-from daemon.core.errors import CloudDeferred, CloudInDoubt, CloudRefused
-from daemon.core.redact import clean_credential
+from daemon.core.errors import AccountTroubled, CloudDeferred, CloudInDoubt, CloudRefused
+from daemon.edges.studio.calls import JSON_LIMIT_BYTES, Calls, NoAnswer
 from daemon.edges.studio.dialect import DIALECTS
 from daemon.edges.studio.download import Downloader, Part
-from daemon.edges.studio.judge import Answer, Judge, Look
-from daemon.edges.studio.wire import (
-    NETWORK_ERRORS,
-    Attempt,
-    Deadline,
-    Proxies,
-    StudioAdapter,
-    causes,
-    describe,
-    is_loopback,
-    ready_context,
-)
+from daemon.edges.studio.judge import Judge, Look
+from daemon.edges.studio.token import Key, Tokens, exchange_of
+from daemon.edges.studio.wire import Proxies, is_loopback, ready_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from daemon.core.catalogue import Catalogue
+    from daemon.core.credential import Secret
+    from daemon.core.project import Project
     from daemon.core.redact import Redactor
+    from daemon.edges.studio.judge import Answer
 
-JSON_LIMIT_BYTES: Final = 1 << 20
-"""A larger answer is not the API's; a megabyte of gzip would become 1.9 GB otherwise."""
+LIST_LIMIT_BYTES: Final = 16 << 20
+"""As `JSON_LIMIT_BYTES`, for the lists of models and of projects."""
+
+_Meaning = TypeVar("_Meaning")
 
 
 class Studio:
@@ -46,8 +36,9 @@ class Studio:
 
     Args:
         base_url: such as ``https://v2.aistudios.com/api/odin``; plain http only for loopback.
-        credential: sent as the bare value of ``Authorization``; white space around it is taken off.
-        redactor: every text that leaves goes through it; it must know the credential.
+        credential: a key is sent as the bare value of ``Authorization``; an application's keys are exchanged for a
+            token that is (`Tokens`). White space around them is taken off.
+        redactor: every text that leaves goes through it; it must know the credential, and learns the tokens.
         version: a key of `DIALECTS`.
         connect_timeout_seconds: for a connection, and for TLS.
         read_timeout_seconds: for silence. Both together bound a whole call of the API.
@@ -64,7 +55,7 @@ class Studio:
         self,
         *,
         base_url: str,
-        credential: str,
+        credential: Secret,
         redactor: Redactor,
         version: str = "v2",
         connect_timeout_seconds: float,
@@ -79,42 +70,54 @@ class Studio:
         self._base_url = _checked(base_url)
         self._dialect = DIALECTS[version]
         self._redactor = redactor
-        self._timeout = (connect_timeout_seconds, read_timeout_seconds)
-        self._clock = clock
-        self._wall_clock = wall_clock
-        self._context = ready_context()
-        self._proxies = Proxies()
+        timeout = (connect_timeout_seconds, read_timeout_seconds)
+        context, proxies = ready_context(), Proxies()
         self._judge = Judge(
             self._dialect, redactor, retry_after_cap_seconds=retry_after_cap_seconds, wall_clock=wall_clock
         )
-        self._headers = {
-            "Authorization": clean_credential(credential),
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "chromadrop",
-        }
-        self._look_template = self._prepared("GET", self._dialect.progress_path_of("x"))
+        self._calls = Calls(
+            self._base_url,
+            context=context,
+            proxies=proxies,
+            redactor=redactor,
+            timeout=timeout,
+            clock=clock,
+            wall_clock=wall_clock,
+        )
+        self._pass = self._pass_of(credential, version, clock, sum(timeout))
         self._downloader = Downloader(
-            context=self._context,
-            proxies=self._proxies,
+            context=context,
+            proxies=proxies,
             redactor=redactor,
             judge=self._judge,
-            timeout=self._timeout,
+            timeout=timeout,
             max_video_bytes=max_video_bytes,
             clock=clock,
         )
-        self._of_thread = threading.local()
-        self._adapters: weakref.WeakSet[StudioAdapter] = weakref.WeakSet()
-        self._adapters_lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Studio({self._base_url!r})"
 
+    @property
+    def has_models(self) -> bool:
+        """This generation of the API has a list of models."""
+        return self._dialect.models_path is not None
+
+    @property
+    def has_projects(self) -> bool:
+        """This generation of the API has a list of projects."""
+        return self._dialect.projects_path is not None
+
+    @property
+    def has_project(self) -> bool:
+        """This generation of the API describes a project beyond its progress."""
+        return bool(self._dialect.project_path)
+
     def export(self, body: Mapping[str, object]) -> str:
         """Ask for one video: this costs money. Always on a fresh connection.
 
-        A kept-alive connection that the server has just closed would be a false *in doubt*.
+        Sent a second time only where the first was answered with a 401, which says that nothing was accepted, and
+        another token is to be had.
 
         Returns:
             The project id.
@@ -126,21 +129,10 @@ class Studio:
             AccountTroubled: credential or credit.
         """
         try:
-            payload = json.dumps(dict(body), allow_nan=False).encode("ascii")
+            payload = json.dumps({**self._dialect.defaults, **body}, allow_nan=False).encode("ascii")
         except (TypeError, ValueError) as error:
             raise CloudRefused(self._redactor(f"the request cannot be written as JSON: {error}")) from None
-        request = self._prepared("POST", self._dialect.export_path, payload)
-        request.headers["Connection"] = "close"
-        adapter = StudioAdapter(self._context)
-        try:
-            answer = self._call(adapter, request)
-        except _NoAnswer as lost:
-            if lost.is_unsent:
-                raise CloudDeferred(lost.reason, is_outage=True) from None
-            raise CloudInDoubt(f"the export was sent, but no answer came: {lost.reason}") from None
-        finally:
-            adapter.close()
-        return self._judge.export(answer, body)
+        return self._asked(lambda token: self._posted(payload, token), lambda answer: self._judge.export(answer, body))
 
     def look(self, project_id: str) -> Look:
         """Ask how far a render is. Free.
@@ -149,10 +141,12 @@ class Studio:
             CloudDeferred: no usable answer; ``is_outage`` and ``is_bounded`` say of which kind.
             AccountTroubled: credential or credit.
         """
-        return self._judge.look(self._get(project_id))
+        return self._read(self._dialect.progress_path_of(project_id), self._judge.look)
 
     def probe(self, project_id: str | None) -> None:
         """Test the credential with a free GET; returns when it is accepted, whatever becomes of the project.
+
+        Where the API tells about the credential itself, and does so plainly, that decides.
 
         Args:
             project_id: one that exists makes the best test; None where none is known.
@@ -161,23 +155,46 @@ class Studio:
             CloudDeferred: the cloud cannot be reached, is busy, or makes no sense.
             AccountTroubled: the credential was refused.
         """
-        self._judge.probe(self._get(project_id or self._dialect.probe_project_id))
+        if self._dialect.auth_path is not None and self._read(self._dialect.auth_path, self._judge.auth):
+            return
+        self._read(self._dialect.progress_path_of(project_id or self._dialect.probe_project_id), self._judge.probe)
+
+    def models(self) -> Catalogue:
+        """The models and clothes that the account can order; only where `has_models`. Free.
+
+        Raises:
+            CloudDeferred, AccountTroubled: as for `look`.
+            ValueError: this generation of the API has no such list.
+        """
+        return self._read(_there(self._dialect.models_path), self._judge.models, LIST_LIMIT_BYTES)
+
+    def projects(self) -> tuple[Project, ...]:
+        """The account's projects, as far as the cloud lists them; only where `has_projects`. Free.
+
+        Raises:
+            CloudDeferred, AccountTroubled: as for `look`.
+            ValueError: this generation of the API has no such list.
+        """
+        return self._read(_there(self._dialect.projects_path), self._judge.projects, LIST_LIMIT_BYTES)
+
+    def project(self, project_id: str) -> Project:
+        """What the cloud knows of one project, beyond its progress. Free.
+
+        Raises:
+            CloudDeferred, AccountTroubled: as for `look`.
+        """
+        path = self._dialect.project_path_of(project_id)
+        return self._read(path, lambda answer: self._judge.project(answer, project_id))
 
     def clock_lead_seconds(self) -> float | None:
-        """By how much our clock is ahead of the cloud's, by the ``Date`` of its answer to a free GET (RFC 9110, 6.6.1).
+        """By how much our clock is ahead of the cloud's, by its answer to a free GET; see `Answer.clock_lead_seconds`.
 
-        Dates are whole seconds, so it is good to about one; None where the answer has none.
+        The credential is not sent: whatever the answer is, it has a date. None where it has not.
 
         Raises:
             CloudDeferred: no answer came.
         """
-        asked_at = self._wall_clock()
-        answer = self._get(self._dialect.probe_project_id)
-        middle = (asked_at + self._wall_clock()) / 2
-        try:
-            return middle - parsedate_to_datetime(answer.headers.get("Date") or "").timestamp()
-        except (TypeError, ValueError, OverflowError):
-            return None
+        return self._got(self._dialect.progress_path_of(self._dialect.probe_project_id), None).clock_lead_seconds
 
     def download(self, url: str, part: Path, *, should_stop: Callable[[], bool]) -> Part:
         """Download a finished video, or go on with a download that was cut; see `Downloader.download`."""
@@ -185,85 +202,52 @@ class Studio:
 
     def close(self) -> None:
         """Close the connections that are kept alive. Calls in flight end by themselves."""
-        with self._adapters_lock:
-            adapters = list(self._adapters)
-        for adapter in adapters:
-            adapter.close()
+        self._calls.close()
 
-    def _get(self, project_id: str) -> Answer:
-        request = copy.copy(self._look_template)  # prepared once: preparing costs as much as sending
-        request.url = self._base_url + self._dialect.progress_path_of(project_id)
-        adapter = self._adapter()
+    def _pass_of(
+        self, credential: Secret, version: str, clock: Callable[[], float], patience_seconds: float
+    ) -> Key | Tokens:
+        if isinstance(credential, str):
+            return Key(credential)
+        if self._dialect.token_path is None:
+            raise ValueError(f"API {version} takes a key; it has no exchange of an app id and a user key for a token")
+        exchange = exchange_of(credential, self._dialect.token_path, self._calls, self._judge)
+        return Tokens(exchange, redactor=self._redactor, clock=clock, patience_seconds=patience_seconds)
+
+    def _read(self, path: str, judge: Callable[[Answer], _Meaning], limit_bytes: int = JSON_LIMIT_BYTES) -> _Meaning:
+        return self._asked(lambda token: self._got(path, token, limit_bytes), judge)
+
+    def _asked(self, ask: Callable[[str], Answer], judge: Callable[[Answer], _Meaning]) -> _Meaning:
+        """What the answer means; asked once more where the token was refused and another one is to be had."""
+        token = self._pass.current()
+        answer = ask(token)
         try:
-            try:
-                return self._call(adapter, request)
-            except _NoAnswer as lost:
-                if not lost.is_stale:
-                    raise
-            adapter.close()
-            return self._call(adapter, request)
-        except _NoAnswer as lost:
+            return judge(answer)
+        except AccountTroubled:
+            fresh = self._pass.renewed(token) if answer.is_unauthorized else None
+            if fresh is None:
+                raise
+        return judge(ask(fresh))
+
+    def _posted(self, payload: bytes, token: str) -> Answer:
+        try:
+            return self._calls.post(self._dialect.export_path, payload, authorization=token)
+        except NoAnswer as lost:
+            if lost.is_unsent:
+                raise CloudDeferred(lost.reason, is_outage=True) from None
+            raise CloudInDoubt(f"the export was sent, but no answer came: {lost.reason}") from None
+
+    def _got(self, path: str, token: str | None, limit_bytes: int = JSON_LIMIT_BYTES) -> Answer:
+        try:
+            return self._calls.get(path, authorization=token, limit_bytes=limit_bytes)
+        except NoAnswer as lost:
             raise CloudDeferred(lost.reason, is_outage=lost.is_unsent) from None
 
-    def _call(self, adapter: StudioAdapter, request: requests.PreparedRequest) -> Answer:
-        deadline = Deadline(self._clock, total_seconds=sum(self._timeout), read_seconds=self._timeout[1])
-        url = request.url or ""
-        with Attempt(deadline) as attempt:
-            try:
-                response = adapter.send(request, stream=True, timeout=self._timeout, proxies=self._proxies(url))
-            except Exception as error:  # noqa: BLE001 - whatever it was, the caller must hear whether anything was sent
-                raise self._no_answer(error, attempt, url) from None
-            return self._read(response)
 
-    def _read(self, response: requests.Response) -> Answer:
-        broken, body = "", b""
-        try:
-            body = response.raw.read(JSON_LIMIT_BYTES + 1, decode_content=True)
-        except (*NETWORK_ERRORS, ValueError, RuntimeError) as error:
-            broken = f"the answer broke off: {self._redactor(describe(error))}"
-        if len(body) > JSON_LIMIT_BYTES:
-            broken = f"the answer is larger than {JSON_LIMIT_BYTES} bytes"
-        if broken:
-            response.raw.close()
-        return Answer(response.status_code, response.headers, body, broken)
-
-    def _no_answer(self, error: Exception, attempt: Attempt, url: str) -> _NoAnswer:
-        is_unsent = attempt.was_never_sent(error)
-        what = "cannot reach" if is_unsent else "no answer from"
-        is_lost = not any(isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError) for cause in causes(error))
-        return _NoAnswer(
-            self._redactor(f"{what} {urlsplit(url).hostname}: {describe(error)}"),
-            is_unsent=is_unsent,
-            is_stale=attempt.is_reused and not attempt.is_answered and is_lost,
-        )
-
-    def _prepared(self, method: str, path: str, body: bytes | None = None) -> requests.PreparedRequest:
-        request = requests.Request(method, self._base_url + path, headers=self._headers, data=body)
-        return request.prepare()  # no Session prepares it, so ~/.netrc cannot replace Authorization
-
-    def _adapter(self) -> StudioAdapter:
-        adapter: StudioAdapter | None = getattr(self._of_thread, "adapter", None)
-        if adapter is None:
-            adapter = self._of_thread.adapter = StudioAdapter(self._context)
-            with self._adapters_lock:
-                self._adapters.add(adapter)
-        return adapter
-
-
-class _NoAnswer(Exception):
-    """No HTTP answer came.
-
-    Attributes:
-        reason: redacted.
-        is_unsent: nothing of the request can have arrived.
-        is_stale: it was lost with a kept-alive connection before any byte came back: ask again at once.
-    """
-
-    def __init__(self, reason: str, *, is_unsent: bool, is_stale: bool) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.is_unsent = is_unsent
-        self.is_stale = is_stale
+def _there(path: str | None) -> str:
+    if path is None:
+        raise ValueError("this version of the API has no such list")
+    return path
 
 
 def _checked(base_url: str) -> str:

@@ -23,7 +23,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from daemon.core.errors import CloudDeferred, FilingDeferred, LinkExpired
-from daemon.edges.studio.judge import BUSY, Answer, Judge, is_usable_url
+from daemon.edges.studio.judge import BUSY, Answer, Judge
+from daemon.edges.studio.values import is_usable_url
 from daemon.edges.studio.whole import why_not_whole
 from daemon.edges.studio.wire import NETWORK_ERRORS, Attempt, Proxies, StudioAdapter, describe
 
@@ -436,7 +437,8 @@ class Downloader:
         answer = Answer(http, response.headers, body)
         if http in BUSY:
             return self._judge.deferred_by(answer)
-        said = f": {answer.words}" if answer.words else ""
+        words = answer.words(self._redactor)
+        said = f": {words}" if words else ""
         if http in _EXPIRED:
             return LinkExpired(self._redactor(f"the video's link is no longer good (HTTP {http}){said}"))
         text = self._redactor(f"the video's server answered with HTTP {http}{said}")

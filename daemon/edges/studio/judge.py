@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import html
 import json
-import math
 import re
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+from daemon.core.catalogue import catalogue_of
 from daemon.core.errors import AccountTroubled, CloudDeferred, CloudInDoubt, CloudRefused
+from daemon.core.redact import clean_credential
+from daemon.edges.studio.projects import listed, project_of, single
+from daemon.edges.studio.values import http_date_seconds, id_of, percent_of, quotation, url_of, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from daemon.core.catalogue import Catalogue
+    from daemon.core.project import Project
     from daemon.core.redact import Redactor
     from daemon.edges.studio.dialect import Dialect
 
 BUSY: Final = frozenset({408, 425, 429, 503})
 _ACCOUNT: Final = frozenset({401, 402, 403})
+_UNAUTHORIZED: Final = 401
+_UNAUTHORIZED_CODE: Final = 4010
 _BUSY_CODE: Final = 4290
-_CREDENTIAL_CODES: Final = frozenset({4010, 4030})
+_CREDENTIAL_CODES: Final = frozenset({_UNAUTHORIZED_CODE, 4030})
 _CREDIT_CODES: Final = range(4020, 4030)
 _SERVER_CODES: Final = range(5000, 6000)
 
@@ -35,15 +40,14 @@ _CREDENTIAL_WORDS: Final = re.compile(
 )
 _CAMEL: Final = re.compile(r"([a-z])([A-Z])")
 _GAP: Final = re.compile(r"[\s_-]+")
+_HALF_A_SECOND: Final = 0.5
 _SURE_ECHO: Final = 16  # so many characters in common are a cut-off echo, not the vendor's own words
 
-_WORDS_LIMIT: Final = 300
 _MESSAGE_LIMIT: Final = 8_192
 _EXCERPT_BYTES: Final = 4_096
 _HIDDEN: Final = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 _TAG: Final = re.compile(r"<[^<>]*>")
-_LONGEST_PROJECT_ID: Final = 256
-_LONGEST_URL: Final = 16_384
+_LONGEST_TOKEN: Final = 8_192
 _WHOLE_SECONDS: Final = re.compile(r"[0-9]{1,12}")
 
 
@@ -73,12 +77,15 @@ class Answer:
         headers: by any case of their names.
         body: decoded; what came of it, where it is broken.
         broken: why the body is not all there; empty when it is.
+        at: seconds since 1970 by our clock, half-way between the question and the answer's head; None where it was
+            not taken down.
     """
 
     http: int
     headers: Mapping[str, str]
     body: bytes
     broken: str = ""
+    at: float | None = None
 
     @cached_property
     def document(self) -> dict[str, Any] | None:
@@ -102,6 +109,37 @@ class Answer:
         return 400 <= self.http < 500  # noqa: PLR2004 - RFC 9110, 15
 
     @property
+    def is_no(self) -> bool:
+        """The request was turned down: nothing was done."""
+        return self.is_client_error or (self.is_success and (self.document or {}).get("success") is False)
+
+    @property
+    def content(self) -> Any:
+        """What stands under ``data``; None where nothing does."""
+        return (self.document or {}).get("data")
+
+    @property
+    def is_unauthorized(self) -> bool:
+        """The key or token that was sent is not a good one, or not any more."""
+        is_told = self.http == _UNAUTHORIZED or (self.is_no and self.code == _UNAUTHORIZED_CODE)
+        return is_told or self.is_authenticated is False
+
+    @property
+    def is_authenticated(self) -> bool | None:
+        """What an answer that tells about the credential says; None where it does not."""
+        found = self.content.get("isAuthenticated") if isinstance(self.content, dict) else None
+        return found if isinstance(found, bool) else None
+
+    @property
+    def clock_lead_seconds(self) -> float | None:
+        """By how much our clock is ahead of the cloud's, by ``Date`` (RFC 9110, 6.6.1); None where it has none.
+
+        The answer was made some time within that second, so it is good to about half of one.
+        """
+        date = http_date_seconds(self.headers.get("Date") or "")
+        return None if date is None or self.at is None else self.at - (date + _HALF_A_SECOND)
+
+    @property
     def code(self) -> int | None:
         """The vendor's own error code, if one is there."""
         document = self.document or {}
@@ -121,11 +159,9 @@ class Answer:
         document = self.document
         return (_excerpt(self.body) if document is None else _message_of(document))[:_MESSAGE_LIMIT]
 
-    @property
-    def words(self) -> str:
-        """The message, short enough to be quoted."""
-        line = " ".join(self.message.split())
-        return line if len(line) <= _WORDS_LIMIT else line[: _WORDS_LIMIT - 1] + "…"
+    def words(self, redactor: Redactor) -> str:
+        """The message, redacted, and short enough to be quoted."""
+        return quotation(self.message, redactor)
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: float, cap_seconds: float) -> float | None:
@@ -139,10 +175,10 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float, cap_seconds: 
     text = (headers.get("Retry-After") or "").strip()
     if _WHOLE_SECONDS.fullmatch(text):
         return min(float(text), cap_seconds)
-    until = _seconds_of(text)
+    until = http_date_seconds(text)
     if until is None:
         return None
-    since = _seconds_of(headers.get("Date") or "")
+    since = http_date_seconds(headers.get("Date") or "")
     return min(max(until - (now if since is None else since), 0.0), cap_seconds)
 
 
@@ -198,17 +234,90 @@ class Judge:
             CloudDeferred, AccountTroubled: see API.md's last table.
         """
         self._raise_if_no(answer)
-        inner = (answer.document or {}).get("data")
-        found = inner if isinstance(inner, dict) else {}
-        percent = _percent(found.get("progress"))
+        found = answer.content if isinstance(answer.content, dict) else {}
+        percent = percent_of(found.get("progress"))
         if percent is None:
             raise CloudDeferred(self._text("the cloud did not say how far the render is", answer))
         if percent < 100:  # noqa: PLR2004 - percent
             return Look(percent, None)
-        url = next((url for key in self._dialect.url_keys if (url := _usable_url(found.get(key)))), None)
+        url = next((url for key in self._dialect.url_keys if (url := url_of(found.get(key)))), None)
         if url is None:
             raise CloudDeferred("the render is at 100 %, but the cloud gave no link to the video yet")
         return Look(percent, url)
+
+    def project(self, answer: Answer, project_id: str) -> Project:
+        """The project that was asked for; its id is the one that we know it by.
+
+        Raises:
+            CloudDeferred, AccountTroubled: as for a look.
+        """
+        self._raise_if_no(answer)
+        found = single(answer.content)
+        if found is None:
+            raise CloudDeferred(self._text("the cloud did not describe the project", answer))
+        return project_of(found, project_id, lead_seconds=answer.clock_lead_seconds, redactor=self._redactor)
+
+    def projects(self, answer: Answer) -> tuple[Project, ...]:
+        """Every project in the list that has an id, in its order; none of them is no trouble.
+
+        Raises:
+            CloudDeferred, AccountTroubled: as for a look; also where nothing like a list is there.
+        """
+        self._raise_if_no(answer)
+        found = listed(answer.content)
+        if found is None:
+            raise CloudDeferred(self._text("the cloud's list of projects cannot be read", answer))
+        lead = answer.clock_lead_seconds
+        return tuple(project_of(entry, key, lead_seconds=lead, redactor=self._redactor) for key, entry in found)
+
+    def models(self, answer: Answer) -> Catalogue:
+        """The models and clothes that can be ordered.
+
+        Raises:
+            CloudDeferred, AccountTroubled: as for a look; also where no model is in it.
+        """
+        self._raise_if_no(answer)
+        found = answer.content
+        try:
+            return catalogue_of(found.get("models") if isinstance(found, dict) else found)
+        except ValueError as error:
+            raise CloudDeferred(self._text(f"the cloud's list of models cannot be read: {error}", answer)) from None
+
+    def token(self, answer: Answer) -> str:
+        """The token that an application's keys were exchanged for.
+
+        An answer that may hold a token is not quoted.
+
+        Raises:
+            CloudDeferred: none can be had for now; always an outage.
+            AccountTroubled: the keys were refused.
+        """
+        self._raise_if_busy(answer)
+        found = answer.content if isinstance(answer.content, dict) else {}
+        if answer.is_no and answer.code not in _SERVER_CODES:
+            raise AccountTroubled(self._text("the app id and user key were refused", answer), is_credential=True)
+        token = _usable_token(found.get("token"))
+        if token is None or not answer.is_success or answer.is_no:
+            raise CloudDeferred(f"the cloud gave no usable token (HTTP {answer.http})", is_outage=True)
+        return token
+
+    def auth(self, answer: Answer) -> bool:
+        """Whether the answer shows that the credential was accepted; False where it tells nothing.
+
+        Raises:
+            CloudDeferred: no answer can be had for now.
+            AccountTroubled: it was refused.
+        """
+        self._raise_if_busy(answer)
+        if answer.is_authenticated is False and (answer.is_success or answer.is_client_error):
+            raise AccountTroubled(self._text("the credential was refused", answer), is_credential=True)
+        try:
+            self._raise_if_no(answer)
+        except CloudDeferred as deferred:
+            if not deferred.is_bounded:
+                raise
+            return False
+        return answer.is_authenticated is True
 
     def probe(self, answer: Answer) -> None:
         """Returns when the answer shows that the credential was accepted: any answer about the project, even a no.
@@ -246,10 +355,7 @@ class Judge:
         inner = document.get("data")
         if not isinstance(inner, dict):
             return None
-        found = next((inner[key] for key in self._dialect.project_id_keys if key in inner), None)
-        if isinstance(found, int) and not isinstance(found, bool):
-            found = str(found)
-        return found if isinstance(found, str) and _is_sane_id(found) else None
+        return id_of(next((inner[key] for key in self._dialect.project_id_keys if key in inner), None))
 
     def _raise_if_no(self, answer: Answer) -> None:
         self._raise_if_busy(answer)
@@ -257,15 +363,14 @@ class Judge:
             raise CloudDeferred(self._text("the cloud answered with an error", answer))
         if answer.is_success and answer.document is None:
             raise CloudDeferred(self._text("the cloud's answer is not JSON", answer))
-        if answer.is_client_error or (answer.document or {}).get("success") is False:
+        if answer.is_no:
             self._raise_if_account(answer, ())
             raise CloudDeferred(self._text("the cloud says no", answer), is_bounded=True)
 
     def _raise_if_busy(self, answer: Answer) -> None:
         if answer.http in BUSY:
             raise self.deferred_by(answer)
-        is_no = answer.is_client_error or (answer.is_success and (answer.document or {}).get("success") is False)
-        if is_no and answer.code == _BUSY_CODE and answer.http not in _ACCOUNT:
+        if answer.is_no and answer.code == _BUSY_CODE and answer.http not in _ACCOUNT:
             raise self.deferred_by(answer)
 
     def _raise_if_account(self, answer: Answer, echoes: Iterable[str]) -> None:
@@ -285,7 +390,8 @@ class Judge:
 
     def _text(self, what: str, answer: Answer) -> str:
         code = "" if answer.code is None else f", code {answer.code}"
-        said = f": {answer.words}" if answer.words else ""
+        words = answer.words(self._redactor)
+        said = f": {words}" if words else ""
         broken = f" ({answer.broken})" if answer.broken else ""
         return self._redactor(f"{what} (HTTP {answer.http}{code}){broken}{said}")
 
@@ -298,7 +404,7 @@ def _message_of(document: Mapping[str, Any]) -> str:
         found.insert(0, error)
     if not found:
         return ""
-    return found[0] if isinstance(found[0], str) else json.dumps(found[0], ensure_ascii=False)
+    return written(found[0])
 
 
 def _excerpt(body: bytes) -> str:
@@ -325,45 +431,11 @@ def _without_echoes(words: str, echoes: Iterable[str]) -> str:
     return left
 
 
-def _is_sane_id(text: str) -> bool:
-    return (
-        0 < len(text) <= _LONGEST_PROJECT_ID
-        and text.isprintable()
-        and bool(text.strip())
-        and text not in {".", ".."}  # a path would lose them, and another project's progress come back
-    )
-
-
-def _percent(progress: object) -> float | None:
-    """0 to 100; None when it is no number. A number written as a string is one."""
-    if isinstance(progress, bool) or not isinstance(progress, int | float | str):
+def _usable_token(token: object) -> str | None:
+    """A token that can stand in a header, in one word."""
+    if not isinstance(token, str) or len(token) > _LONGEST_TOKEN or len(token.split()) != 1:
         return None
     try:
-        percent = float(progress)
-    except (ValueError, OverflowError):
-        return None
-    return min(percent, 100.0) if math.isfinite(percent) and percent >= 0 else None
-
-
-def is_usable_url(url: str) -> bool:
-    """Whether it is a web address that can be asked."""
-    if not 0 < len(url) <= _LONGEST_URL or not url.isprintable() or " " in url:
-        return False
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        return clean_credential(token)
     except ValueError:
-        return False
-
-
-def _usable_url(url: object) -> str | None:
-    stripped = url.strip() if isinstance(url, str) else ""
-    return stripped if is_usable_url(stripped) else None
-
-
-def _seconds_of(date: str) -> float | None:
-    try:
-        when = parsedate_to_datetime(date)
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    except (TypeError, ValueError, IndexError, OverflowError):
         return None
