@@ -26,7 +26,7 @@ from daemon.edges import logs, mounts
 from daemon.edges.inbox_watch import InboxWatch, Pulse, WatchSettings
 from daemon.edges.ledger import Ledger
 from daemon.edges.service_manager import Supervisor
-from daemon.edges.spool import MARKER, Places, Spool
+from daemon.edges.spool import MARKER, Places, Sharing, Spool
 from daemon.edges.studio import Studio
 from daemon.models_watch import ModelsSource
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from daemon.config import Credential, Paths
+    from daemon.config import Credential, Folders, Paths
     from daemon.core.catalogue import Catalogue
 
 MESSAGES_A_TURN: Final = 1000
@@ -188,10 +188,16 @@ def marker_ledger(root: Path) -> str | None:
     return str(found.get("ledger", "")) if isinstance(found, dict) else ""
 
 
-def open_spool(ledger: Ledger, paths: Paths) -> Spool:
+def sharing(config: Config) -> Sharing:
+    """Modes and group of what the daemon makes."""
+    return Sharing(config.videos.mode_bits, config.folders.mode_bits, config.folders.group)
+
+
+def open_spool(ledger: Ledger, paths: Paths, sharing: Sharing | None = None) -> Spool:
     """The folders of this ledger's root, with what the ledger remembers of it."""
-    seen = ledger.read_note("seen_root")
-    return Spool(places(paths), ledger_id=ledger.id, was_seen=seen == str(paths.root))
+    was_seen = ledger.read_note("seen_root") == str(paths.root)
+    log = logs.get_logger()
+    return Spool(places(paths), ledger_id=ledger.id, was_seen=was_seen, sharing=sharing, log=log)
 
 
 class Daemon:
@@ -219,7 +225,7 @@ class Daemon:
         with ExitStack() as stack:
             self._ledger = open_ledger(config, state, is_exclusive=True)
             stack.callback(self._ledger.close)
-            self._spool = open_spool(self._ledger, paths)
+            self._spool = open_spool(self._ledger, paths, sharing(config))
             self._check_root_first()
             self._studio = studio(config, settings.credential, settings.redactor)
             stack.callback(self._studio.close)
@@ -274,7 +280,7 @@ class Daemon:
             self._dispatcher.recover(now())
             self._watch.start()
             self._say_started()
-            self._supervisor.ready(f"watching {self._settings.paths.inbox}")
+            self._supervisor.ready(state_text(self._dispatcher.summary(), self._watch.pulse()))
             try:
                 self._work()
             finally:
@@ -322,7 +328,7 @@ class Daemon:
             self._supervisor.stopping()
         return self._supervisor.after_turn(
             now().monotonic,
-            state_text(summary, pulse, self._dispatcher.limits.max_rendering),
+            state_text(summary, pulse),
             is_well=pulse.is_alive,
             is_waiting_to_end=summary.is_stopping and summary.exporting > 0,
         )
@@ -346,6 +352,7 @@ class Daemon:
             return
         self._dispatcher.limits = limits(config)
         self._crew.resize(max_rendering=config.jobs.max_rendering, downloads=config.videos.downloads)
+        self._spool.share_as(sharing(config))
         logs.set_level(config.logs.level)
         self._log.info("config.reloaded", needs_restart=_needs_restart(settings.config, config))
 
@@ -359,7 +366,7 @@ class Daemon:
         return SOMETHING_FAILED if self._dispatcher.failures else FINE
 
 
-def state_text(summary: Summary, pulse: Pulse, max_rendering: int) -> str:
+def state_text(summary: Summary, pulse: Pulse) -> str:
     """One line for the operator: what is wrong, then what is going on."""
     words = {
         "stopping": summary.is_stopping,
@@ -372,14 +379,16 @@ def state_text(summary: Summary, pulse: Pulse, max_rendering: int) -> str:
         "paused": summary.is_paused,
     }
     counts = (
-        f"{summary.queued} queued, {summary.exporting} exporting, {summary.rendering} of {max_rendering} rendering, "
-        f"{summary.downloading} downloading, since the start {summary.done} done and {summary.failed} failed"
+        f"{summary.queued} queued, {summary.exporting} exporting, "
+        f"{summary.rendering} of {summary.max_rendering} rendering, {summary.downloading} downloading, "
+        f"since the start {summary.done} done and {summary.failed} failed"
     )
     return "; ".join([*(text for text, is_so in words.items() if is_so), counts])
 
 
 def _needs_restart(old: Config, new: Config) -> list[str]:
     """The sections whose changes count from the next start on."""
+    old = old.model_copy(update={"folders": old.folders.model_copy(update=_at_once(new.folders))})
     fixed = ("api", "folders", "watch", "ledger", "http", "status_page")
     changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
     if old.videos.max_bytes != new.videos.max_bytes:
@@ -387,6 +396,11 @@ def _needs_restart(old: Config, new: Config) -> list[str]:
     if old.logs.format != new.logs.format:
         changed.append("logs.format")
     return changed
+
+
+def _at_once(folders: Folders) -> dict[str, str | None]:
+    """What needs no restart, though it stands among the folders."""
+    return {"mode": folders.mode, "group": folders.group}
 
 
 def _watch_settings(config: Config, paths: Paths) -> WatchSettings:

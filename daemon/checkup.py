@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import secrets
+import stat
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -27,7 +28,7 @@ from daemon.core.errors import (
     RootUnavailable,
 )
 from daemon.edges.ledger import is_daemon_alive
-from daemon.edges.spool import MARKER
+from daemon.edges.spool import MARKER, group_number
 from daemon.overview import open_for_reading
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        kind: what: configuration, root, folder, state, daemon, ledger, models, credential, cloud, or clock.
+        kind: what: configuration, root, folder, sharing, state, daemon, ledger, models, credential, cloud, or clock.
         is_ok: nothing need be done.
         text: what was found and, where it is not well, what to do.
         exit_code: what it makes of the whole check; 0 with ``is_ok`` false is a warning.
@@ -173,7 +174,7 @@ def _check_root_and_folders(config: Config, paths: Paths) -> list[Finding]:
     root = _root_finding(paths, marker, _ledger_of(config, paths))
     if root.exit_code == UNREACHABLE:
         return [root]  # what lies there now are not the folders that are meant
-    return [root, *_check_folders(paths)]
+    return [root, *_check_folders(paths), *_check_group(config), *_check_sharing(config, paths)]
 
 
 def _root_finding(paths: Paths, marker: str | None, ours: _Ours | None) -> Finding:
@@ -231,6 +232,46 @@ def _check_folders(paths: Paths) -> Iterator[Finding]:
     if "processing" in usable:
         for name in [name for name in folders if name != "processing" and name in usable]:
             yield from _check_rename(name, usable[name], usable["processing"])
+
+
+def _check_group(config: Config) -> Iterator[Finding]:
+    """Whether the group can be given away to: only root can give to one that he is not in (chown(2))."""
+    group = config.folders.group
+    if group is None:
+        return
+    number = group_number(group)
+    user = os.geteuid()
+    if number is None:
+        wrong = f"there is no group {display(group)} on this machine: make it (groupadd --system {display(group)})"
+    elif user != 0 and number not in {os.getegid(), *os.getgroups()}:
+        wrong = (
+            f"the user with the number {user}, as whom this was tried, is not in the group {display(group)}: add the "
+            "daemon's user to it (usermod --append --groups), or name it in SupplementaryGroups= of the unit"
+        )
+    else:
+        yield Finding("sharing", True, f"the group {display(group)} is there and can be given to files")
+        return
+    yield Finding("sharing", False, str(config.problem_at("folders.group", wrong)), PROBLEM)
+
+
+def _check_sharing(config: Config, paths: Paths) -> Iterator[Finding]:
+    """Folders that were there before are never changed; where they differ from what is set, producers are shut out."""
+    mode, group = config.folders.mode_bits, config.folders.group
+    number = None if group is None else group_number(group)
+    for folder in (paths.inbox, paths.done, paths.failed, paths.videos):
+        with suppress(OSError):
+            found = folder.stat()
+            cures = []
+            if mode is not None and mode & stat.S_IWGRP & ~found.st_mode:
+                cures.append(f"chmod {mode:04o}")
+            if number is not None and found.st_gid != number:
+                cures.append(f"chgrp {group}")
+            if cures:
+                text = (
+                    f"{display(str(folder))} was there before and is not as folders.mode and folders.group say, so "
+                    f"that producers cannot work in it: {' and '.join(cures)} on it, and on the folders in it"
+                )
+                yield Finding("sharing", False, text)
 
 
 def _check_rename(name: str, folder: Path, processing: Path) -> Iterator[Finding]:

@@ -74,6 +74,7 @@ _LOOPBACKS: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("
 _MAX_CREDENTIAL_BYTES: Final = 64 * 1024
 _MAX_MODELS_BYTES: Final = 16 * yaml_text.MAX_BYTES  # more than is accepted, so that the refusal tells the true size
 _MAX_PORT: Final = 65535
+_MAX_GROUP: Final = 2**32 - 2  # chown(2): the last number means "leave it"
 _DAY: Final = 24 * 3600.0
 
 
@@ -181,6 +182,39 @@ def _check_listen(text: str) -> str:
     raise _refuse("this release has no HTTP listener yet; write null or leave the key out")
 
 
+def _check_mode(text: str, *, example: str, most: int, least: int, need: str) -> str:
+    """The octal digits alone, ``0o`` cut off. ``least`` is what the daemon itself must be allowed."""
+    digits = text.removeprefix("0o")
+    if not re.fullmatch("0*[0-7]{1,4}", digits):
+        raise _refuse(f"{shown(text)} is no mode in octal digits; write for example {example}")
+    mode = int(digits, 8)
+    if mode & ~most:
+        raise _refuse(f"{shown(text)} has bits beyond {most:04o}, the most that makes sense here; write {example}")
+    if mode & least != least:
+        wanted = f'"{mode | least:04o}"'
+        raise _refuse(f"{shown(text)} would not let the daemon itself {need}; write {wanted} or, as a rule, {example}")
+    return digits
+
+
+def _check_videos_mode(text: str) -> str:
+    return _check_mode(text, example='"0664"', most=0o777, least=stat.S_IRUSR, need="read its videos")
+
+
+def _check_folders_mode(text: str) -> str:
+    need = "read, change, and enter its folders"
+    return _check_mode(text, example='"2775"', most=0o7777, least=stat.S_IRWXU, need=need)
+
+
+def _check_group(text: str) -> str:
+    """Whether there is such a group is for ``check``: where groups come from a network they may come later."""
+    is_number = text.isascii() and text.isdigit()
+    if not text.strip() or not text.isprintable() or any(letter in text for letter in ":/,"):
+        raise _refuse(f"{shown(text)} cannot be a group; write its name or its number, such as producers")
+    if is_number and int(f"0{text.lstrip('0')[:11]}") > _MAX_GROUP:
+        raise _refuse(f"{shown(text)} is larger than the number of any group ({_MAX_GROUP}); write the group's name")
+    return text
+
+
 PathText = Annotated[str, AfterValidator(_check_path)]
 
 
@@ -241,6 +275,21 @@ class Folders(_Section):
         description="The ledger, on a local disk; relative to root. "
         "null is $STATE_DIRECTORY where systemd sets it, else state/ in root.",
     )
+    mode: Annotated[str, AfterValidator(_check_folders_mode)] | None = Field(
+        default=None,
+        description='Permissions of the folders that are made, as octal text such as "2775"; '
+        "null is what the umask leaves.",
+    )
+    group: Annotated[str, AfterValidator(_check_group)] | None = Field(
+        default=None,
+        description="Group of folders and files that are made, by name or number; "
+        "null is that of a setgid folder, else the process's own.",
+    )
+
+    @property
+    def mode_bits(self) -> int | None:
+        """The mode as a number; None for what the umask leaves."""
+        return None if self.mode is None else int(self.mode, 8)
 
 
 class Watch(_Section):
@@ -312,6 +361,11 @@ class Videos(_Section):
         "{file}, {n}, {url}, {project}, {model}, {language}; "
         "null is {file} for a job file with one video, {file}-{n} otherwise.",
     )
+    mode: Annotated[str, AfterValidator(_check_videos_mode)] | None = Field(
+        default=None,
+        description='Permissions of videos, as octal text such as "0664"; what is written beside job files has its '
+        "read and write bits. null is what the umask leaves.",
+    )
     downloads: int = Field(default=4, ge=1, le=1000, description="Downloads at the same time, at most.")
     max_bytes: int = Field(
         default=20 * 1024**3,
@@ -319,6 +373,11 @@ class Videos(_Section):
         le=1024**5,
         description="Bytes of one video, at most; a larger one is refused.",
     )
+
+    @property
+    def mode_bits(self) -> int | None:
+        """The mode as a number; None for what the umask leaves."""
+        return None if self.mode is None else int(self.mode, 8)
 
 
 class Ledger(_Section):

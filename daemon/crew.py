@@ -98,6 +98,7 @@ class Crew:
         self._downloaders = Pool("download", downloads, post)
         self._filers = Pool("file", 1, post)
         self._messengers = Pool("errand", 1, post)
+        self._notifiers = Pool("notify", 1, post)
 
     def export(self, call: Callable[[], object]) -> None:
         """Make an export."""
@@ -119,6 +120,10 @@ class Crew:
         """Ask the cloud for something that no video waits for, one after the other."""
         self._messengers.submit(call)
 
+    def notify(self, call: Callable[[], object]) -> None:
+        """Deliver a notice, one after the other."""
+        self._notifiers.submit(call)
+
     def resize(self, *, max_rendering: int, downloads: int) -> None:
         """Take other limits; threads that are there stay."""
         self._lookers.most = min(max_rendering, MOST_LOOKERS)
@@ -126,5 +131,6 @@ class Crew:
 
     def close(self, seconds: float) -> None:
         """Let all workers end; waits for each pool so long at most."""
-        for pool in (self._exporters, self._lookers, self._downloaders, self._filers, self._messengers):
+        pools = (self._exporters, self._lookers, self._downloaders, self._filers, self._messengers, self._notifiers)
+        for pool in pools:
             pool.close(seconds)

@@ -45,6 +45,7 @@ from daemon.core.report import (
     ExportEnded,
     FilingEnded,
     Looked,
+    NoticeEnded,
     Nudge,
     Probed,
     ProjectsDescribed,
@@ -57,6 +58,7 @@ from daemon.core.schedule import EXPORTS_AT_ONCE, REFUSALS_IN_A_ROW, Instant, ba
 from daemon.core.video_name import default_template, numbered
 from daemon.edges.ledger import Entry, Work
 from daemon.models_watch import NOTE, ModelsWatch
+from daemon.notifying import NoticePlan, Notifying
 from daemon.pipeline import claim, export, fetch, file_away, trace
 from daemon.tracing import Tracing
 
@@ -122,6 +124,9 @@ class Crew(Protocol):
     def errand(self, call: Callable[[], object]) -> None:
         """Ask for something that no video waits for."""
 
+    def notify(self, call: Callable[[], object]) -> None:
+        """Deliver a notice; one after the other."""
+
 
 class Log(Protocol):
     """What the dispatcher needs of a logger."""
@@ -159,6 +164,7 @@ class Summary:
         queued: jobs that wait for their export.
         exporting: exports in flight.
         rendering: renders in flight.
+        max_rendering: as many at once are allowed.
         downloading: downloads under way, or about to begin.
         done: jobs since the start of this daemon.
         failed: jobs since the start of this daemon.
@@ -173,6 +179,7 @@ class Summary:
     queued: int
     exporting: int
     rendering: int
+    max_rendering: int
     downloading: int
     done: int
     failed: int
@@ -209,6 +216,7 @@ class Dispatcher:
         limits: what the operator set.
         log: one line for each ledger entry, and for what else happens.
         models: the list of models; None where there is none.
+        notices: who is told of what; None for nobody.
         is_once: end when everything that is there has been worked off.
     """
 
@@ -223,6 +231,7 @@ class Dispatcher:
         limits: Limits,
         log: Log,
         models: ModelsSource | None = None,
+        notices: NoticePlan | None = None,
         is_once: bool = False,
     ) -> None:
         self._ledger = ledger
@@ -281,6 +290,9 @@ class Dispatcher:
 
         self._tracing = Tracing(studio=studio, ledger=ledger, jobs=self._jobs, errand=self.errand, ends=self)
         self._models = ModelsWatch(models, self, ledger.read_note(NOTE) if models is not None else None)
+        self._notifying = Notifying(
+            notices or NoticePlan(), ledger=ledger, root=spool.places.root, desk=self, submit=crew.notify
+        )
         self._takers: dict[type, Callable[[Any, Instant], None]] = {
             DropReady: self._on_drop_ready,
             ScanEnded: self._on_scan_ended,
@@ -296,6 +308,7 @@ class Dispatcher:
             CatalogueRead: self._on_catalogue_read,
             ProjectsListed: self._tracing.on_listed,
             ProjectsDescribed: self._on_projects_described,
+            NoticeEnded: self._notifying.on_ended,
             Stop: self._on_stop,
             Nudge: self._on_nudge,
         }
@@ -315,7 +328,7 @@ class Dispatcher:
         is_quiet = not self._exporting and not self._filing and self._work.is_empty and not self._deeds
         if self.is_stopping:
             return self._is_ledger_given_up or (is_quiet and not self._downloading)
-        return self._is_once and is_quiet and self._is_worked_off()
+        return self._is_once and is_quiet and self._is_worked_off() and not self._notifying.is_awaited
 
     @property
     def is_in_trouble(self) -> bool:
@@ -328,6 +341,7 @@ class Dispatcher:
             queued=len(self._queue),
             exporting=len(self._exporting),
             rendering=len(self._rendering),
+            max_rendering=self.limits.max_rendering,
             downloading=len(self._downloading) + len(self._to_download),
             done=self._settled_as[State.DONE],
             failed=self._settled_as[State.FAILED],
@@ -369,6 +383,7 @@ class Dispatcher:
         self._attempts.update(dict.fromkeys(self._files, (1, "")))
         # Whether the last daemon's troubles are over is found out by work, which nobody may have: say nothing.
         self._work.notes |= {key: None for key in ("account", "cloud", "root") if self._ledger.read_note(key)}
+        self._notifying.recover(now)
         known = frozenset(self._processing_names)
         unsettled = frozenset(job.id for job in self._jobs.values() if not job.state.is_settled)
         self._act(lambda: self._crew.file(lambda: self._sweep(known, unsettled)))
@@ -430,6 +445,7 @@ class Dispatcher:
                 self._filing.clear()
             self._is_ledger_given_up = self._is_ledger_away and now.monotonic >= self._stopped_at + STOP_LEDGER_SECONDS
             return
+        self._notifying.start_due(now)
         self._start_claims(now)
         self._start_reading_models(now)
         self._start_probe(now)
@@ -450,7 +466,7 @@ class Dispatcher:
             self._flushed_at = now.monotonic
         if not self._work.is_empty:
             try:
-                self._ledger.commit(self._work)
+                numbers = self._ledger.commit(self._work)
             except LedgerUnavailable as error:
                 self._on_ledger_unavailable(error, now)
                 return
@@ -458,6 +474,9 @@ class Dispatcher:
             self._on_written()
             for entry in work.entries:
                 self._log_entry(entry)
+            if work.notices:
+                self._notifying.on_written(work.notices, numbers)
+                self._is_turn_due = True
         if was_away:
             # Whether it can be written again is found out by the next one that wants to.
             self._ledger_retry_at = None
@@ -497,7 +516,7 @@ class Dispatcher:
         return min(later, default=None)
 
     def _due_work(self) -> list[float | None]:
-        times: list[float | None] = [self._gate.opens_at, self._models.due_at, self._tracing.due_at]
+        times: list[float | None] = [self._gate.opens_at, self._models.due_at, self._tracing.due_at, self._notifying.due_at]
         if self._queue:
             times.append(self._queue[0][0])
         if self._looks and not self._are_looks_held:
@@ -576,6 +595,15 @@ class Dispatcher:
         self._deeds.append(deed)
 
     # --- what the parts of it ask -----------------------------------------------------------------
+
+    @property
+    def work(self) -> Work:
+        """What becomes one transaction next."""
+        return self._work
+
+    def act(self, deed: Callable[[], None]) -> None:
+        """Have this done once everything decided so far is in the ledger."""
+        self._act(deed)
 
     def errand(self, call: Callable[[], object]) -> None:
         """Have a call made by a worker once everything decided so far is in the ledger."""
@@ -788,7 +816,7 @@ class Dispatcher:
             trouble = self._gate.trouble
             if is_current and (trouble is None or trouble.is_credential):
                 # Whoever refuses a job has accepted the credential.
-                self._on_account_well()
+                self._on_account_well(now)
                 self._gate = self._gate.opened()
             self._on_answer()
         elif isinstance(outcome, InDoubt):
@@ -810,7 +838,7 @@ class Dispatcher:
         heapq.heappush(self._looks, (now.monotonic + self.limits.poll_seconds, job.id))
         self._on_answer()
         if is_current:
-            self._on_account_well()
+            self._on_account_well(now)
             self._gate = self._gate.opened()
 
     # --- in doubt ---------------------------------------------------------------------------------
@@ -833,6 +861,7 @@ class Dispatcher:
     def give_in(self, job: Job, outcome: InDoubt, now: Instant) -> None:
         """A person has to be asked."""
         self._fail("job.in_doubt", job, outcome, now)
+        self._notifying.on_in_doubt(self._jobs[job.id], self._files[job.batch_id], now)
 
     # --- export, answered -------------------------------------------------------------------------
 
@@ -858,11 +887,13 @@ class Dispatcher:
         is_news = self._gate.trouble is None
         trouble = Trouble(outcome.reason, outcome.is_credential, now.wall)
         self._gate = self._gate.troubled(now.monotonic, trouble)
+        self._notifying.on_account_troubled(outcome.reason, now)
         if is_news:
             self._log.log(_ERROR, "account.trouble", reason=outcome.reason, probe_seconds=PROBE_SECONDS)
             self._work.notes["account"] = {"reason": outcome.reason, "since": now.wall}
 
-    def _on_account_well(self) -> None:
+    def _on_account_well(self, now: Instant) -> None:
+        self._notifying.on_account_well(now)
         if self._gate.trouble is not None:
             self._log.log(_INFO, "account.recovered")
             self._work.notes["account"] = None
@@ -888,7 +919,7 @@ class Dispatcher:
             return
         were_looks_held, self._are_looks_held = self._are_looks_held, False
         if were_looks_held or not self._queue:
-            self._on_account_well()
+            self._on_account_well(now)
             self._gate = self._gate.opened()
         else:
             self._gate = self._gate.half_opened()
@@ -1061,6 +1092,7 @@ class Dispatcher:
         closed = replace(job_file, state=FileState.CLOSED, closed_at=now.wall, filed_as=message.filed_as)
         self._work.change_file(job_file, closed)
         self._enter_file("batch.filed", now, closed, outcome=closed.outcome, filed_as=display(message.filed_as))
+        self._notifying.on_filed(closed, self._jobs_in(closed.id), now)
         self._forget(job_file.id)
 
     def _retry_filing(self, file_id: int, reason: str, now: Instant, deed: Callable[[Instant], None]) -> None:

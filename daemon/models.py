@@ -41,7 +41,8 @@ _UNREACHABLE: Final = 69
 _CREDENTIAL_REFUSED: Final = 77
 _INVALID: Final = 78
 _HOUR: Final = 3600
-_DAY: Final = 86400
+_DAY_HOURS: Final = 24
+_MANY_HOURS: Final = 48
 
 Source = Literal["cloud", "file", "copy"]
 
@@ -180,8 +181,9 @@ def utc(at: float) -> str:
 
 
 def _age(seconds: float) -> str:
-    for unit, length in (("day", _DAY), ("hour", _HOUR)):
-        count = int(seconds // length)
-        if count:
-            return f"{count:,} {unit}{'' if count == 1 else 's'}"
-    return "less than an hour"
+    if seconds < _HOUR:
+        return "less than an hour"
+    hours = int(seconds // _HOUR)
+    if hours >= _MANY_HOURS:
+        return f"{hours // _DAY_HOURS:,} days"
+    return f"{hours} hour{'' if hours == 1 else 's'}"

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,6 +101,7 @@ def test_help_imports_nothing_heavy() -> None:
         ("retry",),
         ("schema", "everything"),
         ("status", "--watch", "--json"),
+        ("models", "--json", "--html"),
         ("simulate", "--fault", "export:nonsense"),
         ("simulate", "--fault", "no colon"),
         ("simulate", "--video-bytes", "3"),
@@ -393,6 +395,103 @@ def test_retry_does_nothing_in_a_root_that_is_not_mounted(folder: Path) -> None:
     result = _invoke("retry", "x")
     assert result.exit_code == 69
     assert (folder / "failed/x.yaml").exists()
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+def test_lint_tells_models_that_the_list_does_not_have(folder: Path) -> None:
+    """Like any other problem, with which list that was, said once."""
+    (folder / "config.yaml").write_text("jobs: {models_file: models.yaml}\n")
+    (folder / "models.yaml").write_text("- {id: M000004017, label: Jonadan, clothes: [BG1]}\n")
+    os.utime(folder / "models.yaml", (1_763_883_600, 1_763_883_600))
+    (folder / "x.yaml").write_text("- {language: ko, text: x, model: Jonadan, clothes: BG1}\n" * 2)
+    result = _invoke("lint", "x.yaml")
+    assert result.exit_code == 1
+    first, second = result.output.splitlines()
+    words = "the model 'Jonadan' is not in the list of models. Did you mean 'M000004017' (Jonadan)?"
+    assert first == f"x.yaml:1:34: jobs[1].model: {words} (by the list of 2025-11-23 07:40 UTC)"
+    assert second == f"x.yaml:2:34: jobs[2].model: {words}"
+
+
+def test_lint_does_not_fail_for_a_list_that_is_not_there(folder: Path) -> None:
+    """It says that models are not looked at, beside the result."""
+    (folder / "config.yaml").write_text("jobs: {models_file: models.yaml}\n")
+    (folder / "x.yaml").write_text(job_yaml("one"))
+    result = _invoke("lint", "x.yaml")
+    assert result.exit_code == 0
+    assert result.stdout == "x.yaml: ok, 1 video\n"
+    assert "models and clothes are not looked at: jobs.models_file" in result.stderr
+
+
+def test_lint_takes_the_daemons_copy(folder: Path) -> None:
+    """Beside the daemon that keeps it, and without the network."""
+    (folder / "config.yaml").write_text("api: {version: v3, base_url: 'http://127.0.0.1:9/api/odin/v3'}\n")
+    (folder / "x.yaml").write_text(job_yaml("one"))
+    with Story(folder) as story:
+        story.ledger.note("catalogue", {"at": time.time(), "models": [{"id": "M1", "clothes": ["2"]}]})
+        result = _invoke("lint", "x.yaml")
+    assert result.exit_code == 1
+    assert "the model 'M1' has no clothes '1'. It wears '2'." in result.output
+
+
+def test_lint_imports_nothing_heavy_where_no_list_can_be() -> None:
+    """It is called by editors, again and again."""
+    code = (
+        "import sys; sys.argv[1:] = ['lint', '/dev/null']\n"
+        "from daemon.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('sqlalchemy', 'requests', 'rich', 'aiohttp') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=_environment(), check=True)
+    assert found.stdout.endswith("[]\n")
+
+
+def test_models_are_shown_to_people_programs_and_browsers(folder: Path) -> None:
+    """A table, one JSON document, or a page; hostile names harmlessly."""
+    (folder / "config.yaml").write_text("jobs: {models_file: models.yaml}\n")
+    (folder / "models.yaml").write_text(
+        '- {id: M1, label: {en: "\\e[2JJo<b>", ko: 조}, clothes: [{id: 7, label: Suit}]}\n'
+    )
+    people, programs, page = _invoke("models"), _invoke("models", "--json"), _invoke("models", "--html")
+    assert [people.exit_code, programs.exit_code, page.exit_code] == [0, 0, 0]
+    first, second, _, last = people.output.splitlines()
+    assert first.split() == ["M1", "[2JJo<b>", "조"]
+    assert second.split() == ["7", "Suit"]
+    assert last.startswith("1 model and 1 clothes, as of ")
+    document = json.loads(programs.output)
+    assert (document["source"], document["models"][0]["clothes"][0]["id"]) == ("file", "7")
+    assert page.output.startswith("<!doctype html>")
+    assert "Jo&lt;b&gt;" in page.output
+
+
+def test_models_come_from_the_cloud_and_else_from_the_copy(folder: Path) -> None:
+    """The copy says on standard error that it is one, so that a pipe gets the list alone; without one it is 69."""
+    environ = {"AISTUDIOS_API_KEY": KEY, "CHROMADROP_API__VERSION": "v3"}
+    with RunningSimulator() as cloud:
+        asked = CliRunner().invoke(
+            commands, ("models", "--json"), env={**environ, "CHROMADROP_API__BASE_URL": cloud.base_url_v3}
+        )
+    assert (asked.exit_code, asked.stderr, json.loads(asked.stdout)["source"]) == (0, "", "cloud")
+    environ["CHROMADROP_API__BASE_URL"] = "http://127.0.0.1:9/api/odin/v3"
+    assert CliRunner().invoke(commands, ("models",), env=environ).exit_code == 69
+    with Story(folder) as story:
+        story.ledger.note("catalogue", {"at": time.time() - 7200, "models": json.loads(asked.stdout)["models"]})
+    copied = CliRunner().invoke(commands, ("models", "--json"), env=environ)
+    assert copied.exit_code == 0
+    assert json.loads(copied.stdout)["models"] == json.loads(asked.stdout)["models"]
+    assert "2 hours old" in copied.stderr
+
+
+def test_models_without_any_list_is_1(folder: Path) -> None:
+    """v2 has none; the sentence says what to set, and nothing is made."""
+    result = _invoke("models")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "chromadrop: the cloud's API v2 has no list of models: set api.version to v3, or jobs.models_file\n"
+    )
+    assert list(folder.iterdir()) == []
 
 
 # --- simulate, schema -----------------------------------------------------------------------------

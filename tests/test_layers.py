@@ -32,7 +32,7 @@ FRONT = (
 )
 """What stands before the dispatcher, for people; of these only can import the configuration and read a clock."""
 
-PARTS = ("daemon.tracing", "daemon.models_watch")
+PARTS = ("daemon.tracing", "daemon.models_watch", "daemon.notifying")
 """Parts of the dispatcher that have a file of their own."""
 
 PURE_LIBRARIES = {"yaml", "pydantic", "pydantic_core"}

@@ -17,12 +17,15 @@
     │   ├── DropVanished       the drop is not there any more: forget it
     │   ├── DropChanged        the drop is not the file that was read: let it settle again
     │   └── NameTaken          the name in processing/ is taken by a stray: take another
-    └── StudioError
-        ├── CloudDeferred      not now, the same call again later
-        ├── CloudRefused       the cloud said no to this one job
-        ├── CloudInDoubt       an export may or may not have been accepted: never ask again
-        ├── AccountTroubled    credential or credit: no job fails, exports stop
-        └── LinkExpired        a download link is no longer good: ask the progress for a fresh one
+    ├── StudioError
+    │   ├── CloudDeferred      not now, the same call again later
+    │   ├── CloudRefused       the cloud said no to this one job
+    │   ├── CloudInDoubt       an export may or may not have been accepted: never ask again
+    │   ├── AccountTroubled    credential or credit: no job fails, exports stop
+    │   └── LinkExpired        a download link is no longer good: ask the progress for a fresh one
+    └── NoticeError
+        ├── NoticeDeferred     a notice was not taken: try again later
+        └── NoticeRefused      a notice never will be: give it up
 """
 
 from __future__ import annotations
@@ -163,3 +166,25 @@ class AccountTroubled(StudioError):
 
 class LinkExpired(_WithReason):
     """A download link answered 401, 403, 404, or 410: ask the progress for a fresh one."""
+
+
+class NoticeError(ChromadropError):
+    """The notices' family. Every text is redacted.
+
+    Args:
+        reason: plain words.
+        retry_after_seconds: what the other side asked for; None when it did not say.
+    """
+
+    def __init__(self, reason: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+
+
+class NoticeDeferred(NoticeError):
+    """A notice was not taken, or we cannot tell: it is to be tried again."""
+
+
+class NoticeRefused(NoticeError):
+    """The other side said that it will never take this notice."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from daemon.core.catalogue import Catalogue
     from daemon.core.job import Deferred, Downloaded, Exported, InDoubt, Progressed, Refused
+    from daemon.core.notice import Notice, Sink
     from daemon.core.project import Project
 
 
@@ -100,6 +101,27 @@ class ProjectsDescribed:
 
     projects: tuple[Project, ...] | None
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeEnded:
+    """A try to deliver a notice has ended.
+
+    Attributes:
+        sink: who was to be told.
+        notice: None where the ledger could not be read, and nobody was told.
+        is_delivered: it was taken.
+        reason: why it was not; plain words, redacted.
+        is_final: it never will be.
+        retry_after_seconds: what the other side asked for.
+    """
+
+    sink: Sink
+    notice: Notice | None
+    is_delivered: bool = False
+    reason: str = ""
+    is_final: bool = False
+    retry_after_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from daemon.core.drop import Fingerprint
 from daemon.core.errors import LedgerConflict, LedgerLocked, LedgerRefused, LedgerUnavailable
 from daemon.core.job import Failure, Job, State, Video
 from daemon.core.job_file import FileState, JobFile, Leftover, Outcome
+from daemon.core.notice import Kind, Notice, Sink
 from daemon.core.problem import Problem
 
 if TYPE_CHECKING:
@@ -138,6 +139,18 @@ _entries = sa.Table(
     sa.Column("fields", _Json, nullable=False),
     sqlite_autoincrement=True,
 )
+_notices = sa.Table(  # the outbox: what was delivered or given up is no longer in it
+    "notices",
+    _metadata,
+    sa.Column("id", _BIG, primary_key=True, autoincrement=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("sink", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("body", _Json, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +204,9 @@ class Work:
         progress: percent of renders, where nothing else has changed.
         notes: facts about the daemon for ``status``.
         entries: what happened.
+        notices: what is to be told; they get their numbers when they are written.
+        notice_tries: how often notices were tried, by their numbers.
+        notices_ended: numbers of notices that were delivered, or given up.
     """
 
     jobs: dict[int, tuple[State, Job]] = field(default_factory=dict)
@@ -199,11 +215,15 @@ class Work:
     progress: dict[int, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    notice_tries: dict[int, int] = field(default_factory=dict)
+    notices_ended: list[int] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
         """Nothing to be written."""
-        return not (self.jobs or self.files or self.withdrawn or self.progress or self.notes or self.entries)
+        has_rows = self.jobs or self.files or self.withdrawn or self.progress or self.notes or self.entries
+        return not (has_rows or self.notices or self.notice_tries or self.notices_ended)
 
     def change_job(self, before: Job, after: Job) -> None:
         """Have a job written, once, however often it changes."""
@@ -341,8 +361,11 @@ class Ledger:
 
     # --- writing ----------------------------------------------------------------------------------
 
-    def commit(self, work: Work) -> None:
+    def commit(self, work: Work) -> list[int]:
         """Write all of the work, durably, or nothing.
+
+        Returns:
+            The numbers of its notices, in their order.
 
         Raises:
             LedgerUnavailable: disk full, locked, or the like; nothing was written.
@@ -361,6 +384,20 @@ class Ledger:
                 _put_note(connection, key, value)
             if work.entries:
                 connection.execute(sa.insert(_entries), [_entry_row(entry) for entry in work.entries])
+            return self._write_notices(connection, work)
+
+    def _write_notices(self, connection: sa.Connection, work: Work) -> list[int]:
+        for notice_id, tries in work.notice_tries.items():
+            ours = sa.and_(_notices.c.id == notice_id, _notices.c.owner == self.owner)
+            connection.execute(sa.update(_notices).where(ours).values(tries=tries))
+        if work.notices_ended:
+            ended = sa.and_(_notices.c.id == sa.bindparam("b_id"), _notices.c.owner == self.owner)
+            connection.execute(sa.delete(_notices).where(ended), [{"b_id": number} for number in work.notices_ended])
+        if not work.notices:
+            return []
+        rows = [{"owner": self.owner, **_notice_row(notice)} for notice in work.notices]
+        insert = sa.insert(_notices).returning(_notices.c.id, sort_by_parameter_order=True)
+        return list(connection.execute(insert, rows).scalars())
 
     def _change_jobs(self, connection: sa.Connection, changes: Iterable[tuple[State, Job]]) -> None:
         rows = [{"b_id": job.id, "b_expected": expected, **_job_changes(job)} for expected, job in changes]
@@ -589,6 +626,22 @@ class Ledger:
             known = sa.select(_jobs.c.project_id).where(_jobs.c.project_id.in_(wanted))
             return wanted.difference(connection.execute(known).scalars())
 
+    def pending_notices(self) -> list[tuple[int, Sink]]:
+        """The numbers of all notices that wait to be delivered, oldest first, and who is to be told."""
+        ours = sa.select(_notices.c.id, _notices.c.sink).where(_notices.c.owner == self.owner).order_by(_notices.c.id)
+        with self._transaction() as connection:
+            return [(row.id, Sink(row.sink)) for row in connection.execute(ours)]
+
+    def notice(self, notice_id: int) -> Notice:
+        """A notice that waits to be delivered.
+
+        Raises:
+            LedgerUnavailable: the ledger cannot be read now.
+        """
+        with self._transaction() as connection:
+            row = connection.execute(sa.select(_notices).where(_notices.c.id == notice_id)).one()
+        return Notice(row.id, Sink(row.sink), Kind(row.kind), row.at, row.body, row.tries)
+
     def entries(self, file_id: int) -> list[Entry]:
         """All that happened to one batch, in order."""
         with self._transaction() as connection:
@@ -721,6 +774,16 @@ def _entry_row(entry: Entry) -> dict[str, Any]:
         "file_id": entry.file_id,
         "job_id": entry.job_id,
         "fields": entry.fields,
+    }
+
+
+def _notice_row(notice: Notice) -> dict[str, Any]:
+    return {
+        "sink": notice.sink,
+        "kind": notice.kind,
+        "at": notice.at,
+        "body": dict(notice.body),
+        "tries": notice.tries,
     }
 
 

@@ -4,6 +4,7 @@ A write that matters is followed by fsync of the file and of its folder, in that
 (fsync(2)). A move never overwrites: ``renameat2(RENAME_NOREPLACE)``, else link and unlink, else a placeholder made
 with O_EXCL.
 Nothing is created below a root whose marker is missing although it was seen before: that is a bare mount point.
+What we make for people has its mode and group before it has its name: never too open, never closed to them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import grp
 import hashlib
 import json
 import os
@@ -20,6 +22,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import structlog
 
 from daemon.core.display import display
 from daemon.core.drop import Fingerprint
@@ -45,6 +49,9 @@ _RENAME_NOREPLACE: Final = 1
 _AT_FDCWD: Final = -100
 _NO_RENAMEAT2: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 _NO_LINK: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
+_NO_PERMISSIONS: Final = frozenset(
+    {errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EOVERFLOW}
+)  # exFAT, CIFS, a group that is not ours or (user_namespaces(7)) not seen, a system call that the service may not make
 _NUMBER: Final = re.compile(r" \((\d{1,9})\)")
 
 
@@ -58,6 +65,23 @@ class Places:
     done: Path
     failed: Path
     videos: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """Who may do what with what we make.
+
+    Attributes:
+        videos_mode: permission bits of videos, at most 0o777; result and error files, pages, and job files that are
+            ours have its read and write bits. None: what the umask leaves.
+        folders_mode: permission bits of folders, at most 0o7777. None: what the umask leaves.
+        group: name or number of the group of all of these. None: that of the folder where it is setgid, else the
+            process's own.
+    """
+
+    videos_mode: int | None = None
+    folders_mode: int | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +117,31 @@ class Spool:
         places: where they are.
         ledger_id: stands in the root's marker, so that a second ledger cannot take the same root.
         was_seen: the root's marker was seen by this ledger before: without it the root is unmounted, not new.
+        sharing: modes and group of what is made; what the umask leaves, and nothing else, where it is left out.
+        log: is told, once, of a mode or a group that cannot be had.
     """
 
-    def __init__(self, places: Places, *, ledger_id: str, was_seen: bool) -> None:
+    def __init__(
+        self,
+        places: Places,
+        *,
+        ledger_id: str,
+        was_seen: bool,
+        sharing: Sharing | None = None,
+        log: structlog.typing.FilteringBoundLogger | None = None,
+    ) -> None:
         self.places = places
+        self._log: structlog.typing.FilteringBoundLogger = log or structlog.get_logger()
+        self._permits = _Permits(sharing or Sharing(), self._log)
         self._ledger_id = ledger_id
         self._was_seen = was_seen
         self._is_prepared = False
         self._preparing = threading.Lock()
         self._downloads = places.processing / ".downloads"
+
+    def share_as(self, sharing: Sharing) -> None:
+        """Other modes and another group for all that is made from now on; what is there keeps its own."""
+        self._permits = _Permits(sharing, self._log)
 
     # --- the root ---------------------------------------------------------------------------------
 
@@ -168,7 +208,7 @@ class Spool:
     def _prepare(self) -> None:
         places = self.places
         for folder in (places.inbox, places.processing, places.done, places.failed, places.videos):
-            _make_folder(folder)
+            self._permits.make_folder(folder)
         self._prove_one_file_system()
         self._downloads = self._choose_downloads()
         scratch = places.root / f"{MARKER}.new"
@@ -201,7 +241,7 @@ class Spool:
 
     def _choose_downloads(self) -> Path:
         ours = self.places.processing / ".downloads"
-        _make_folder(ours)
+        self._permits.make_folder_for_parts(ours)
         probe = ours / f"probe-{os.getpid()}"
         target = self.places.videos / f".chromadrop-probe-{os.getpid()}"
         probe.write_bytes(b"")
@@ -212,7 +252,7 @@ class Spool:
             if error.errno != errno.EXDEV:
                 raise
             beside = self.places.videos / ".downloads"
-            _make_folder(beside)
+            self._permits.make_folder_for_parts(beside)
             return beside
         target.unlink()
         return ours
@@ -244,7 +284,7 @@ class Spool:
             if is_retry and os.path.lexists(source):
                 _remove_placeholder(target)
             if not self._was_moved(source, target, fingerprint, digest):
-                _make_folder(target.parent)
+                self._permits.make_folder(target.parent)
                 if is_retry and os.path.lexists(target) and not os.path.lexists(source):
                     # Killed after the move, before it was seen that this is not what was read.
                     self._put_back(target, source)
@@ -256,6 +296,10 @@ class Spool:
                     raise DropVanished(f"{display(name)} is not in inbox/ any more") from None
                 except FileExistsError:
                     raise NameTaken(f"processing/{display(processing_name)} is taken") from None
+                except PermissionError as error:
+                    if _may_take_from(source.parent):
+                        raise
+                    raise FilingDeferred(_not_ours_to_move(name, error)) from error
                 if not self._is_what_was_read(target, fingerprint, digest):
                     self._put_back(target, source)
                     raise DropChanged(f"{display(name)} was replaced while it was claimed")
@@ -314,7 +358,7 @@ class Spool:
         base = self.places.done if filing.is_done else self.places.failed
         wanted = base / filing.name
         with _translated(f"file {display(filing.name)} away"):
-            _make_folder(wanted.parent)
+            self._permits.make_folder(wanted.parent)
             if filing.is_retry and os.path.lexists(_scratch(wanted, filing.marker)):
                 self._remove_result_placeholders(wanted)
             number = self._filed_number(wanted, filing.marker) if filing.is_retry else None
@@ -341,11 +385,12 @@ class Spool:
         scratch = _scratch(target, filing.marker)
         if not is_ours:
             self._restore(filing)
-            _write_durably(scratch, filing.result)
+            _write_durably(scratch, filing.result, self._permits.create)
             if not _moved(scratch, result):
                 return False
         if filing.explain is not None:
-            _write_durably(scratch, filing.explain(target.relative_to(self.places.failed).as_posix()))
+            text = filing.explain(target.relative_to(self.places.failed).as_posix())
+            _write_durably(scratch, text, self._permits.create)
             scratch.replace(error)
         _sync_folder(target.parent)  # by the result a later attempt knows that the job file is on its way
         if self._move_job_file(filing, target, may_be_there=is_ours):
@@ -358,8 +403,9 @@ class Spool:
         source = self.places.processing / filing.processing_name
         if may_be_there and os.path.lexists(source):
             _remove_placeholder(target)
+        self._permits.fit_job_file(source, target.parent)
         try:
-            move(source, target)
+            move(source, target, create=self._permits.create)
         except FileExistsError:
             if not (may_be_there and _is_same_content(source, target)):
                 return False
@@ -378,9 +424,9 @@ class Spool:
         if os.path.lexists(source):
             return
         self.check_root()
-        _make_folder(source.parent)
+        self._permits.make_folder(source.parent)
         scratch = source.with_name(f".{filing.marker}.part")
-        _write_durably(scratch, filing.content)
+        _write_durably(scratch, filing.content, self._permits.create)
         scratch.replace(source)
         _sync_folder(source.parent)
 
@@ -454,7 +500,7 @@ class Spool:
         """
         self.check_root()
         with _translated("make the folder for downloads"):
-            _make_folder(self._downloads)
+            self._permits.make_folder_for_parts(self._downloads)
         return self._downloads / f"{self._ledger_id}-{job_id}.part"
 
     def publish(self, job_id: int, folder: str, name: str, *, size: int, sha256: str) -> Video:
@@ -477,7 +523,8 @@ class Spool:
         part = self.part(job_id)
         wanted = self.places.videos / folder / name
         with _translated(f"move the video {display(name)} to videos/"):
-            _make_folder(wanted.parent)
+            self._permits.make_folder(wanted.parent)
+            self._permits.fit_video(part, wanted.parent)
             noted = _noted(part)
             if noted is not None:
                 _remove_placeholder(self.places.root / noted.path)
@@ -569,7 +616,7 @@ class Spool:
             if not _is_page_of_ours(page):
                 raise FilingDeferred(f"{page} is no page of chromadrop's: move it away, and the page can be written")
             scratch = self.places.root / f".{name}.{self._ledger_id}"
-            _write_durably(scratch, content)
+            _write_durably(scratch, content, self._permits.create)
             scratch.replace(page)
 
     def relative(self, path: Path) -> str:
@@ -590,11 +637,188 @@ class Spool:
             folder = folder.parent
 
 
+# --- modes and groups -----------------------------------------------------------------------------
+
+
+def group_number(group: str) -> int | None:
+    """The number of a group that is given by name or number; None where no group of this machine has that name."""
+    if group.isascii() and group.isdigit():
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None
+
+
+class _Permits:
+    """Gives what we make the modes and the group that are wanted.
+
+    Where one cannot be had the work goes on, for a video that others cannot delete is better than none; it is said
+    once. A setgid bit that a folder has from its parent stays. Any thread may use it.
+    """
+
+    def __init__(self, sharing: Sharing, log: structlog.typing.FilteringBoundLogger) -> None:
+        self._sharing = sharing
+        self._log = log
+        self._lock = threading.Lock()  # for the two below
+        self._said: set[str] = set()
+        self._group: int | None = None
+        self._beside_mode = None if sharing.videos_mode is None else sharing.videos_mode & 0o666
+
+    def create(self, path: Path) -> int:
+        """A new file for what lies beside videos, open for writing; what is written to it, its readers are known."""
+        return _create(path, self._beside_mode, lambda descriptor: self._fit(descriptor, self._beside_mode, None))
+
+    def fit_video(self, part: Path, folder: Path) -> None:
+        """Before a part gets its name in a folder."""
+        if self._sharing.videos_mode is not None or self._has_group(folder):
+            self._fit_file(part, self._sharing.videos_mode, folder)
+
+    def fit_job_file(self, path: Path, folder: Path) -> None:
+        """Before a job file gets its name in a folder; one that belongs to another user stays as it is."""
+        if self._beside_mode is None and not self._has_group(folder):
+            return
+        with contextlib.suppress(FileNotFoundError):  # the move is to say so
+            found = path.lstat()
+            if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+                self._fit_file(path, self._beside_mode, folder)
+
+    def make_folder(self, path: Path) -> None:
+        """The folder and those above it, as far as they are missing."""
+        if path.is_dir():
+            return
+        self.make_folder(path.parent)
+        if self._sharing.folders_mode is None and self._sharing.group is None:
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+        else:
+            self._make_fitting(path)
+        _sync_folder(path.parent)
+
+    def make_folder_for_parts(self, path: Path) -> None:
+        """As above; nobody else looks into it where videos have a mode, for a part has another until it is whole."""
+        if self._sharing.videos_mode is None:
+            self.make_folder(path)
+            return
+        self.make_folder(path.parent)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(0o700)
+            _sync_folder(path.parent)
+        found = path.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_mode & 0o077 and found.st_uid == os.geteuid():
+            with _open_folder(path) as descriptor:
+                self._set_mode(descriptor, 0o700, found)
+
+    def _make_fitting(self, path: Path) -> None:
+        # Under another name until it fits: stopped in between, a folder that is there would never be mended.
+        mode = self._sharing.folders_mode
+        scratch = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
+        try:
+            with contextlib.suppress(FileExistsError):
+                scratch.mkdir(0o777 if mode is None else mode & 0o777)
+            with _open_folder(scratch) as descriptor:
+                self._fit(descriptor, mode, None)
+            scratch.rename(path)
+        except OSError:
+            # Another thread, or another daemon, was quicker: over a folder that holds something rename(2) does nothing.
+            if not path.is_dir():
+                raise
+            with contextlib.suppress(OSError):
+                scratch.rmdir()
+
+    def _has_group(self, folder: Path) -> bool:
+        return self._sharing.group is not None or bool(folder.stat().st_mode & stat.S_ISGID)
+
+    def _fit_file(self, path: Path, mode: int | None, folder: Path) -> None:
+        with _open_plain(path) as opened:
+            if self._fit(opened.fileno(), mode, folder):
+                os.fsync(opened.fileno())
+
+    def _fit(self, descriptor: int, mode: int | None, folder: Path | None) -> bool:
+        """Group, then mode, so that no bit is ever for the wrong group; whether anything had to be changed."""
+        found = os.fstat(descriptor)
+        group = self._wanted_group(folder)
+        is_other_group = group is not None and found.st_gid != group
+        if is_other_group and group is not None:
+            self._set_group(descriptor, group)
+        return (mode is not None and self._set_mode(descriptor, mode, found)) or is_other_group
+
+    def _wanted_group(self, folder: Path | None) -> int | None:
+        """The one that is set, else that of a setgid folder which a file is moved into."""
+        wanted = self._sharing.group
+        if wanted is None:
+            found = None if folder is None else folder.stat()
+            return found.st_gid if found is not None and found.st_mode & stat.S_ISGID else None
+        if self._group is None:
+            self._group = group_number(wanted)  # not at the start: where groups come from a network they may come later
+        if self._group is None:
+            self._say(f"there is no group {display(wanted)} on this machine: what is made stays with the group it has")
+        return self._group
+
+    def _set_group(self, descriptor: int, group: int) -> None:
+        try:
+            os.fchown(descriptor, -1, group)
+        except OSError as error:
+            if error.errno not in _NO_PERMISSIONS:
+                raise
+            self._say(f"the group {group} cannot be given: {error.strerror}")
+
+    def _set_mode(self, descriptor: int, mode: int, found: os.stat_result) -> bool:
+        wanted = mode | (found.st_mode & stat.S_ISGID if stat.S_ISDIR(found.st_mode) else 0)
+        if stat.S_IMODE(found.st_mode) == wanted:
+            return False
+        try:
+            os.fchmod(descriptor, wanted)
+        except OSError as error:
+            if error.errno not in _NO_PERMISSIONS:
+                raise
+            self._say(f"the mode {wanted:04o} cannot be set: {error.strerror}")
+            return True
+        got = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        if got != wanted:  # CIFS, vfat; chmod(2) leaves the setgid bit out where the group is not ours
+            self._say(f"the mode {wanted:04o} was set, and {got:04o} came of it")
+        return True
+
+    def _say(self, reason: str) -> None:
+        with self._lock:
+            is_news = reason not in self._said
+            self._said.add(reason)
+        if is_news:
+            self._log.warning("spool.permissions_refused", reason=reason)
+
+
+@contextlib.contextmanager
+def _open_folder(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _create(path: Path, mode: int | None = None, fit: Callable[[int], object] | None = None) -> int:
+    """A new file, open for writing, never wider than the mode, which is the umask's where there is none."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666 if mode is None else mode)
+    try:
+        if fit is not None:
+            fit(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 # --- moving without overwriting -----------------------------------------------------------------------
 
 
-def move(source: Path, target: Path) -> None:
+def move(source: Path, target: Path, *, create: Callable[[Path], int] = _create) -> None:
     """Rename, never over anything; across file systems by a copy that appears complete.
+
+    Args:
+        source: what is moved.
+        target: its new name.
+        create: opens a new file for such a copy, for writing; it is exclusive.
 
     Raises:
         FileExistsError: the target is there; nothing was changed.
@@ -606,7 +830,7 @@ def move(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        _copy_across(source, target)
+        _copy_across(source, target, create)
 
 
 def _rename_no_replace(source: Path, target: Path) -> None:
@@ -678,14 +902,14 @@ def _renameat2(source: Path, target: Path) -> None:
         raise OSError(code, os.strerror(code), str(source), None, str(target))
 
 
-def _copy_across(source: Path, target: Path) -> None:
+def _copy_across(source: Path, target: Path, create: Callable[[Path], int]) -> None:
     source.lstat()  # a source that is not there comes first, as with rename(2)
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     scratch = target.with_name(f".{hashlib.sha256(os.fsencode(source)).hexdigest()[:16]}.part")
     scratch.unlink(missing_ok=True)
     try:
-        with _open_plain(source) as old, scratch.open("xb") as new:
+        with _open_plain(source) as old, os.fdopen(create(scratch), "wb") as new:
             while block := old.read(1 << 20):
                 new.write(block)
             new.flush()
@@ -794,11 +1018,10 @@ def _is_same_content(one: Path, other: Path) -> bool:
         return False
 
 
-def _write_durably(path: Path, content: bytes) -> None:
+def _write_durably(path: Path, content: bytes, create: Callable[[Path], int] = _create) -> None:
     # Never into a file that is there: stopped between link and unlink, it is another file's second name.
     path.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o666), "wb") as opened:
+    with os.fdopen(create(path), "wb") as opened:
         opened.write(content)
         opened.flush()
         os.fsync(opened.fileno())
@@ -816,13 +1039,15 @@ def _sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def _make_folder(path: Path) -> None:
-    if path.is_dir():
-        return
-    _make_folder(path.parent)
-    with contextlib.suppress(FileExistsError):
-        path.mkdir()
-    _sync_folder(path.parent)
+def _may_take_from(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK) and not folder.stat().st_mode & stat.S_ISVTX
+
+
+def _not_ours_to_move(name: str, error: PermissionError) -> str:
+    return (
+        f"cannot move {display(name)} to processing/: {error.strerror}; the folder that it lies in must be writable "
+        "for the daemon's user or group, and without a sticky bit: chmod g+w,-t on that folder"
+    )
 
 
 @contextlib.contextmanager

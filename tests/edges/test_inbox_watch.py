@@ -1251,6 +1251,8 @@ def test_a_thread_that_never_comes_back_from_our_own_code_is_not(live: Live) -> 
 def test_a_thread_that_overslept_is_not(live: Live) -> None:
     """Every wait has an end that was said before."""
     live.start()
+    while live.watch._doing[0].name != "WAITING":
+        threading.Event().wait(0.01)
     put_forward(live, 86_400)
     assert live.watch.pulse() == Pulse(is_alive=False)
 

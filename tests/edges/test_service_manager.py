@@ -76,7 +76,7 @@ def test_a_newline_in_a_name_begins_no_assignment(listening: tuple[str, socket.s
 
 @pytest.mark.parametrize("letter", ["a", "ü", "の", "😀"])
 def test_a_long_line_is_cut_between_letters(listening: tuple[str, socket.socket], letter: str) -> None:
-    """systemd ignores what is longer than a page, and what is not UTF-8."""
+    """What is longer than a page, or is not UTF-8, would be ignored by systemd."""
     address, end = listening
     notify(address, "READY=1", f"STATUS={letter * 5000}")
     ready, state = end.recv(65536).split(b"\n")

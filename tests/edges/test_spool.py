@@ -697,9 +697,9 @@ def test_the_result_is_there_before_the_job_file(spool: Spool, monkeypatch: pyte
     seen = []
     real = spool_module.move
 
-    def look(source: Path, target: Path) -> None:
+    def look(source: Path, target: Path, **how: Any) -> None:
         seen.append((target.name, sorted(files_in(spool.places.failed))))
-        real(source, target)
+        real(source, target, **how)
 
     monkeypatch.setattr(spool_module, "move", look)
     spool.file_away(filing())

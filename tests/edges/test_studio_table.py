@@ -283,21 +283,6 @@ def test_a_refusal_has_the_vendors_words(
     assert "<" not in error.reason
 
 
-def test_words_that_are_nested_as_deep_as_can_be_read_break_nothing(
-    studio: Studio, cloud: responses.RequestsMock
-) -> None:
-    """What was just read need not be possible to write again, which is done further down the stack."""
-    sizes = range(850, 1000)
-    for size in sizes:
-        cloud.post(EXPORT, body=b'{"success": false, "msg": %s1%s}' % (b"[" * size, b"]" * size))
-    found = []
-    for _ in sizes:
-        with pytest.raises(StudioError) as caught:
-            studio.export(BODY)
-        found.append(type(caught.value))
-    assert set(found) == {CloudRefused, CloudInDoubt}
-
-
 @pytest.mark.parametrize(
     "text",
     ["Credit cards accepted, payment by phone, ask for your API key", "payment", "no authorization - no entry"],

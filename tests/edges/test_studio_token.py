@@ -271,6 +271,17 @@ def test_a_refused_token_is_renewed_and_the_call_made_again(
     assert len(cloud.exchanges) == 2
 
 
+def test_a_probe_renews_a_token_that_is_not_good_any_more(cloud: Cloud, studio: Studio, clock: Clock) -> None:
+    """A cloud that says so with a 200 is understood too; else the trouble would last until the token is a day old."""
+    studio.look("p1")
+    clock.now += 10
+    cloud.answer = lambda peer, authorization: peer.answer(
+        json.dumps({"success": True, "data": {"isAuthenticated": authorization == token(2)}}).encode()
+    )
+    studio.probe(None)
+    assert cloud.asked[1:] == [("GET /auth", token(1)), ("GET /auth", token(2))]
+
+
 def test_a_second_refusal_is_account_trouble(cloud: Cloud, studio: Studio, clock: Clock) -> None:
     """Once for each call: another token would be no better."""
     studio.look("p1")
@@ -293,6 +304,14 @@ def test_a_token_just_fetched_is_not_fetched_anew(cloud: Cloud, studio: Studio, 
             studio.look("p1")
         exchanges.append(len(cloud.exchanges))
     assert exchanges == [1, 1, 1, 2, 2]
+
+
+def test_a_token_that_was_accepted_once_may_be_short_lived(cloud: Cloud, studio: Studio) -> None:
+    """Revoked or expired a moment after it was had: it is renewed at once, however young."""
+    studio.look("p1")
+    cloud.answer = refuses(token(1))
+    assert studio.look("p1").percent == 12
+    assert cloud.sent() == [token(1), token(1), token(2)]
 
 
 def test_the_same_token_again_is_no_better(cloud: Cloud, studio: Studio, clock: Clock) -> None:

@@ -49,6 +49,10 @@ def why_not() -> str:
     for program in ("systemd-nspawn", "systemctl", "nsenter"):
         if shutil.which(program) is None:
             return f"needs {program} (Debian packages systemd-container and util-linux)"
+    if subprocess.run(
+        ["unshare", "--mount", "--pid", "--net", "--fork", "true"], check=False, stderr=subprocess.DEVNULL
+    ).returncode:
+        return "needs leave to make namespaces"
     folders = list(_own_cgroups())
     if not folders or not all(os.access(folder, os.W_OK) for folder in folders):
         return "needs control groups that may be written"

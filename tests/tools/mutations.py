@@ -94,7 +94,7 @@ BREAKAGES: Final = (
         (
             Edit(
                 _DISPATCHER,
-                '            self._fail("job.in_doubt", job, InDoubt(reason), now)\n'
+                '            self._on_in_doubt(job, InDoubt(reason), now)\n'
                 "        elif job.state is State.RENDERING:\n",
                 "            queued = self._apply(job, Deferred(reason), now)\n"
                 '            self._enter("job.deferred", now, queued, reason=reason)\n'
@@ -194,8 +194,7 @@ BREAKAGES: Final = (
         (
             Edit(
                 _DISPATCHER,
-                "            entered = self._ledger.enter(self._plan(drops, now))\n",
-                "            planned = self._plan(drops, now)\n"
+                "            entered = self._ledger.enter(planned) if planned else []\n",
                 "            for job_file, _jobs in planned:\n"
                 "                claim.take(self._spool, job_file, is_retry=False)\n"
                 "            entered = self._ledger.enter(planned)\n",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from daemon.models_watch import ModelsSource
+    from daemon.notifying import NoticePlan
 
 VIDEO = b"a whole video"
 
@@ -165,6 +166,9 @@ class InlineCrew:
     def errand(self, call: Callable[[], object]) -> None:
         self.calls.append(("errand", call))
 
+    def notify(self, call: Callable[[], object]) -> None:
+        self.calls.append(("notify", call))
+
     def work(self) -> bool:
         """Make every call that is not held; whether there was any."""
         waiting = [pair for pair in self.calls if pair[0] in self.held]
@@ -200,11 +204,13 @@ class World:
         render_seconds: float = 10.0,
         make_cloud: Callable[[Callable[[], float], float], FakeCloud] = FakeCloud,
         models: ModelsSource | None = None,
+        notices: NoticePlan | None = None,
         is_started: bool = True,
     ) -> None:
         self.root = root
         self.limits = limits or Limits()
         self.models = models
+        self.notices = notices
         self.monotonic = 1000.0
         self.wall = 1_700_000_000.0
         self.cloud = make_cloud(lambda: self.monotonic, render_seconds)
@@ -242,6 +248,7 @@ class World:
             limits=self.limits,
             log=self.log,
             models=self.models,
+            notices=self.notices,
             is_once=self.is_once,
         )
         self.dispatcher.recover(self.now)

@@ -220,14 +220,20 @@ class Studio:
     def _asked(self, ask: Callable[[str], Answer], judge: Callable[[Answer], _Meaning]) -> _Meaning:
         """What the answer means; asked once more where the token was refused and another one is to be had."""
         token = self._pass.current()
-        answer = ask(token)
+        answer = self._answered(ask, token)
         try:
             return judge(answer)
         except AccountTroubled:
             fresh = self._pass.renewed(token) if answer.is_unauthorized else None
             if fresh is None:
                 raise
-        return judge(ask(fresh))
+        return judge(self._answered(ask, fresh))
+
+    def _answered(self, ask: Callable[[str], Answer], token: str) -> Answer:
+        answer = ask(token)
+        if not answer.is_unauthorized:
+            self._pass.accepted(token)
+        return answer
 
     def _posted(self, payload: bytes, token: str) -> Answer:
         try:

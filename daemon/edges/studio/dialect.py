@@ -58,16 +58,16 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
             base_url="https://v2.aistudios.com/api/odin",
             export_path="/simple/video",
             progress_path="/editor/progress/{}",
-            project_id_keys=("key",),
-            url_keys=("url", "videoUrl"),  # the tutorial's working code reads the first, the reference the second
+            project_id_keys=("key", "projectId"),
+            url_keys=("url", "videoUrl", "downloadUrl"),  # the tutorial's code reads the first, the reference the second
             project_path="/editor/project/{}",
         ),
         "v3": Dialect(
             base_url="https://app.aistudios.com/api/odin/v3",
             export_path="/simple/video",
             progress_path="/editor/progress/{}",
-            project_id_keys=("projectId",),
-            url_keys=("downloadUrl",),
+            project_id_keys=("projectId", "key"),  # the other generation's name costs nothing to know
+            url_keys=("downloadUrl", "url", "videoUrl"),
             project_path="/editor/project/{}",
             defaults=MappingProxyType({"isExport": True}),  # the documented default would make a project, no video
             projects_path="/editor/project",

@@ -30,8 +30,8 @@ VALID_SECONDS: Final = 24 * 3600.0
 RENEWED_AGAIN_SECONDS: Final = 60.0
 """Where an ageing token could not be renewed, it is tried again after so long."""
 JUST_FETCHED_SECONDS: Final = 10.0
-"""A younger token that is refused is not renewed, and keys that were refused are not sent again so soon: it would be
-the same again, and a storm of it."""
+"""A younger token that is refused, and never was accepted, is not renewed, and keys that were refused are not sent
+again so soon: it would be the same again, and a storm of it."""
 HELD_OFF_SECONDS: Final = 1.0
 """Where no token could be had for now, whoever asks within so long is told the same."""
 
@@ -51,6 +51,9 @@ class Key:
     def current(self) -> str:
         """The key."""
         return self._text
+
+    def accepted(self, text: str) -> None:
+        """Nothing is to be learnt of it."""
 
     def renewed(self, refused: str) -> str | None:  # noqa: ARG002 - as of Tokens
         """None: there is no other."""
@@ -120,7 +123,7 @@ class Tokens:
         patience_seconds: the longest that a thread waits while another one has the token renewed.
     """
 
-    __slots__ = ("_clock", "_exchange", "_failure", "_patience", "_redactor", "_renewing", "_token")
+    __slots__ = ("_accepted", "_clock", "_exchange", "_failure", "_patience", "_redactor", "_renewing", "_token")
 
     def __init__(
         self,
@@ -137,6 +140,11 @@ class Tokens:
         self._renewing = threading.Lock()  # whoever holds it alone writes the two below
         self._token: _Token | None = None
         self._failure: _Failure | None = None
+        self._accepted: str | None = None
+
+    def accepted(self, text: str) -> None:
+        """The cloud took this token: if it is refused later, it has had its day, however short that was."""
+        self._accepted = text
 
     def current(self) -> str:
         """The token; one that grows old is renewed first, where that can be done now.
@@ -160,10 +168,13 @@ class Tokens:
         with self._turn():
             token = self._token
             if token is None or token.text == refused:
-                if token is not None and self._clock() - token.fetched_at < JUST_FETCHED_SECONDS:
+                if token is not None and self._is_just_fetched(token):
                     return None
                 token = self._fetched()
             return token.text if token.text != refused else None
+
+    def _is_just_fetched(self, token: _Token) -> bool:
+        return token.text != self._accepted and self._clock() - token.fetched_at < JUST_FETCHED_SECONDS
 
     def _had(self, missing: _Token | None) -> str:
         with self._turn():

@@ -1,0 +1,147 @@
+"""The connections that are open: a thread each, a bounded number, cut when they take too long."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from daemon.edges.health.request import HEAD_BYTES, refused, respond, written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from daemon.edges.health.pages import Answer
+
+MOST_CONNECTIONS: Final = 8
+"""So many are served at once."""
+PATIENCE_SECONDS: Final = 10.0
+"""After so long a connection is cut, however slowly it speaks or listens."""
+_LINGER_BYTES: Final = 64 * 1024
+_CHUNK_BYTES: Final = 4096
+
+
+class Connections:
+    """See the module.
+
+    Args:
+        answer: path and the header ``Accept`` to what goes back, None for 404; called on any thread.
+        on_end: called when one has ended, so that there is room again.
+        patience_seconds: see `PATIENCE_SECONDS`.
+    """
+
+    def __init__(
+        self, answer: Callable[[str, str], Answer | None], on_end: Callable[[], None], *, patience_seconds: float
+    ) -> None:
+        self._answer = answer
+        self._on_end = on_end
+        self._patience_seconds = patience_seconds
+        self.own_host: str | None = None
+        """The host that is listened on, where that is loopback (see `respond`)."""
+        self._lock = threading.Lock()
+        self._cut_at: dict[socket.socket, float] = {}
+        self._threads: set[threading.Thread] = set()
+
+    @property
+    def has_room(self) -> bool:
+        """One more may be taken."""
+        return len(self._threads) < MOST_CONNECTIONS
+
+    def take(self, connection: socket.socket, now: float) -> None:
+        """Serve one; `has_room` must hold.
+
+        Args:
+            connection: accepted; closed in the end.
+            now: monotonic seconds.
+        """
+        connection.settimeout(self._patience_seconds)
+        thread = threading.Thread(target=self._serve, args=(connection,), name="http-connection", daemon=True)
+        with self._lock:
+            self._cut_at[connection] = now + self._patience_seconds
+            self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more threads
+            self._threads.discard(thread)
+            self._end(connection)
+
+    def cut_late(self, now: float) -> float | None:
+        """Cut those that have taken too long; when to do so again, None for never."""
+        with self._lock:
+            for connection in [one for one, cut_at in self._cut_at.items() if cut_at <= now]:
+                self._cut(connection)
+            return min(self._cut_at.values(), default=None)
+
+    def cut_all(self) -> None:
+        """Cut all of them."""
+        with self._lock:
+            for connection in list(self._cut_at):
+                self._cut(connection)
+
+    def close(self, seconds: float) -> None:
+        """Cut all of them and wait for their threads.
+
+        Args:
+            seconds: for each, at most; one that a frozen share holds is left behind.
+        """
+        self.cut_all()
+        for thread in list(self._threads):
+            thread.join(seconds)
+
+    def _cut(self, connection: socket.socket) -> None:
+        # Its thread wakes with an error and closes it; another thread's close would not wake it.
+        del self._cut_at[connection]
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            self._converse(connection)
+        except OSError:
+            pass  # it went away, or was cut
+        except Exception:  # noqa: BLE001 - the top of a thread: a bug on one page must not end the others
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+            with suppress(OSError):
+                connection.sendall(written(refused(HTTPStatus.INTERNAL_SERVER_ERROR)))
+        finally:
+            self._end(connection)
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+            self._on_end()
+
+    def _end(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._cut_at.pop(connection, None)
+            connection.close()
+
+    def _converse(self, connection: socket.socket) -> None:
+        head = _read_head(connection)
+        if head is None:
+            return
+        if len(head) > HEAD_BYTES:
+            connection.sendall(written(refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)))
+        else:
+            connection.sendall(respond(head, self._answer, self.own_host))
+        _linger(connection)
+
+
+def _read_head(connection: socket.socket) -> bytes | None:
+    """All up to the empty line, or more than is taken; None where the other side went before."""
+    head = b""
+    while b"\r\n\r\n" not in head and len(head) <= HEAD_BYTES:
+        part = connection.recv(_CHUNK_BYTES)
+        if not part:
+            return None
+        head += part
+    return head
+
+
+def _linger(connection: socket.socket) -> None:
+    """Let the other side read to the end: a close while its body still arrives would take the answer away again."""
+    connection.shutdown(socket.SHUT_WR)
+    left = _LINGER_BYTES
+    while left > 0 and (part := connection.recv(_CHUNK_BYTES)):
+        left -= len(part)
