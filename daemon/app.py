@@ -1,41 +1,47 @@
-"""The composition root: a Config in, a wired Dispatcher out; signals, and the only real clock."""
+"""The composition root: a Config in, a wired Dispatcher out; and the only real clock."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from daemon import VERSION
-from daemon.config import Config, load, read_models_file
+from daemon import VERSION, overview
+from daemon.config import Config, find_credential, load, read_models_file
 from daemon.core import models_page
 from daemon.core.batch import MAX_BYTES, parse_batch
 from daemon.core.credential import secrets_of
 from daemon.core.errors import ConfigInvalid, LedgerRefused, RootUnavailable
+from daemon.core.notice import Kind, Sink
 from daemon.core.redact import Redactor
-from daemon.core.report import Stop
 from daemon.core.schedule import Instant
+from daemon.core.vitals import BEAT_SECONDS, Vitals
 from daemon.crew import Crew
 from daemon.dispatcher import Dispatcher, Limits, Summary
 from daemon.edges import logs, mounts
+from daemon.edges.health import Health
 from daemon.edges.inbox_watch import InboxWatch, Pulse, WatchSettings
 from daemon.edges.ledger import Ledger
+from daemon.edges.notifier import CommandOutlet, UrlOutlet, find_program
 from daemon.edges.service_manager import Supervisor
 from daemon.edges.spool import MARKER, Places, Sharing, Spool
 from daemon.edges.studio import Studio
 from daemon.models_watch import ModelsSource
+from daemon.notifying import NoticePlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from structlog.typing import FilteringBoundLogger
 
     from daemon.config import Credential, Folders, Paths
     from daemon.core.catalogue import Catalogue
+    from daemon.pipeline.notify import Outlet
 
 MESSAGES_A_TURN: Final = 1000
 FINE: Final = 0
@@ -69,6 +75,19 @@ class Settings:
     redactor: Redactor
     environ: dict[str, str]
     cwd: Path
+
+
+    def read_again(self) -> Settings:
+        """The settings as they are written now.
+
+        Raises:
+            ConfigInvalid: every problem.
+        """
+        config = load(self.config_path, self.environ, self.cwd)
+        credential = find_credential(config, self.environ)
+        for secret in secrets_of(credential.reveal()):
+            self.redactor.learn(secret)
+        return replace(self, config=config, paths=config.paths(self.environ, self.cwd), credential=credential)
 
 
 def now() -> Instant:
@@ -163,6 +182,25 @@ def _page_of(base: str) -> Callable[[Catalogue, float], bytes]:
     return lambda found, read_at: models_page.page(found, read_at=read_at, base=base).encode("utf-8", "replace")
 
 
+def notice_plan(config: Config, environ: Mapping[str, str], redact: Redactor) -> NoticePlan:
+    """Who is told of what, as configured."""
+    wanted = config.notify
+    outlets: dict[Sink, Outlet] = {}
+    if wanted.command is not None:
+        outlets[Sink.COMMAND] = CommandOutlet(
+            wanted.command, environ=environ, timeout_seconds=wanted.timeout_seconds, redact=redact
+        )
+    if wanted.url is not None:
+        outlets[Sink.URL] = UrlOutlet(wanted.url, timeout_seconds=wanted.timeout_seconds)
+    return NoticePlan(outlets, frozenset(Kind(name) for name in wanted.events), wanted.tries)
+
+
+def missing_program(config: Config, environ: Mapping[str, str]) -> str | None:
+    """The program that ``notify.command`` names, where it cannot be found or run; None where all is well."""
+    command = config.notify.command
+    return command[0] if command is not None and find_program(command, environ) is None else None
+
+
 def open_ledger(config: Config, state: Path, *, is_exclusive: bool) -> Ledger:
     """The ledger; see `Ledger` for what it raises."""
     return Ledger(state, path=config.ledger.path, is_exclusive=is_exclusive)
@@ -203,9 +241,13 @@ def open_spool(ledger: Ledger, paths: Paths, sharing: Sharing | None = None) -> 
 class Daemon:
     """One daemon, wired.
 
+    Attributes:
+        renewal: once `run` has ended, what the daemon that takes this one's place is to be made from; None for none.
+
     Args:
         settings: what it is made from.
         is_once: work off what is there and end.
+        supervisor: who watches the process; the environment's where None.
 
     Raises:
         LedgerLocked: another daemon has this state.
@@ -214,12 +256,13 @@ class Daemon:
         RootUnavailable: with ``is_once`` only; otherwise the daemon waits for the root.
     """
 
-    def __init__(self, settings: Settings, *, is_once: bool) -> None:
+    def __init__(self, settings: Settings, *, is_once: bool, supervisor: Supervisor | None = None) -> None:
+        self.renewal: Settings | None = None
         self._settings = settings
         self._is_once = is_once
         self._mailbox: SimpleQueue[object] = SimpleQueue()
         self._log = logs.get_logger()
-        self._supervisor = Supervisor(settings.environ, os.getpid())
+        self._supervisor = supervisor or Supervisor(settings.environ, os.getpid())
         config, paths = settings.config, settings.paths
         state = find_state(config, paths)
         with ExitStack() as stack:
@@ -243,6 +286,10 @@ class Daemon:
                 file_system=mounts.file_system,
                 log=self._log,
             )
+            self._notices = notice_plan(config, settings.environ, settings.redactor)
+            self._health = _health(config, paths, state)
+            if self._health is not None:
+                stack.callback(self._health.stop)
             self._dispatcher = Dispatcher(
                 ledger=self._ledger,
                 spool=self._spool,
@@ -252,6 +299,8 @@ class Daemon:
                 limits=limits(config),
                 log=self._log,
                 models=models_source(config, self._studio),
+                notices=self._notices,
+                meter=self._health.figures if self._health is not None else None,
                 is_once=is_once,
             )
             self._stack = stack.pop_all()
@@ -273,19 +322,29 @@ class Daemon:
         except LedgerRefused as error:
             raise RootUnavailable(str(error)) from None
 
+    def post(self, message: object) -> None:
+        """Put a message into the mailbox; any thread and any signal handler may."""
+        self._mailbox.put(message)
+
     def run(self) -> int:
         """Work until told to stop, or, with ``is_once``, until all is worked off; the exit code."""
-        with self._stack, _signals(self._mailbox.put):
+        with self._stack:
             self._ledger.note("daemon", {"pid": os.getpid(), "started_at": now().wall, "version": VERSION})
             self._dispatcher.recover(now())
             self._watch.start()
             self._say_started()
             self._supervisor.ready(state_text(self._dispatcher.summary(), self._watch.pulse()))
+            self._publish()
+            if self._health is not None:
+                self._health.start()
             try:
                 self._work()
             finally:
-                self._supervisor.stopping()
+                if self.renewal is None:
+                    self._supervisor.stopping()
                 self._watch.stop()
+                for outlet in self._notices.outlets.values():
+                    outlet.close()
                 self._crew.close(0.2)
         self._log.info("daemon.stopped", failures=self._dispatcher.failures)
         return self._exit_code()
@@ -303,10 +362,13 @@ class Daemon:
         )
         if self._settings.credential.is_exposed:
             self._log.warning("credential.exposed", place=self._settings.credential.place)
+        program = missing_program(config, self._settings.environ)
+        if program is not None:
+            self._log.warning("notice.unavailable", program=program)
 
     def _work(self) -> None:
         wake = self._turn([])
-        while not self._dispatcher.is_finished:
+        while not self._dispatcher.is_finished and self.renewal is None:
             wake = self._turn(list(self._receive(wake)))
 
     def _turn(self, messages: Sequence[object]) -> float | None:
@@ -314,9 +376,10 @@ class Daemon:
         if any(isinstance(message, Reload) for message in messages):
             self._supervisor.reloading(now().monotonic)
             self._reload()
-            self._supervisor.reloaded()
+            if self.renewal is None:
+                self._supervisor.reloaded()
         wake = self._dispatcher.turn(now(), [m for m in messages if not isinstance(m, Reload)])
-        times = (time for time in (wake, self._tell_supervisor()) if time is not None)
+        times = (time for time in (wake, self._tell_supervisor(), self._publish()) if time is not None)
         return min(times, default=None)
 
     def _tell_supervisor(self) -> float | None:
@@ -333,6 +396,14 @@ class Daemon:
             is_waiting_to_end=summary.is_stopping and summary.exporting > 0,
         )
 
+    def _publish(self) -> float | None:
+        """After a turn, let monitoring know how things are; when to do it again."""
+        if self._health is None:
+            return None
+        moment = now()
+        self._health.publish(vitals(self._dispatcher.summary(), self._watch.pulse(), self._watch.listed_at, moment))
+        return moment.monotonic + BEAT_SECONDS
+
     def _receive(self, wake: float | None) -> Iterator[object]:
         """What has come, waiting for the first: the only line of the main thread that blocks."""
         try:
@@ -343,18 +414,40 @@ class Daemon:
             return
 
     def _reload(self) -> None:
-        """SIGHUP: what can change at run time changes; a configuration with problems is refused whole."""
+        """SIGHUP: what can change at run time changes; a configuration with problems is refused whole.
+
+        Other folders want another daemon, which is made in this one's place once it has ended (`renewal`).
+        """
         settings = self._settings
         try:
-            config = load(settings.config_path, settings.environ, settings.cwd)
+            renewed = settings.read_again()
+            moved = _moved(settings.paths, renewed.paths)
+            if moved:
+                self._check_may_move(renewed, moved)
         except ConfigInvalid as error:
-            self._log.error("config.refused", problems=[str(problem) for problem in error.problems])
+            refuse_config(self._log, error)
             return
+        if moved:
+            self.renewal = renewed
+            return
+        config = renewed.config
         self._dispatcher.limits = limits(config)
         self._crew.resize(max_rendering=config.jobs.max_rendering, downloads=config.videos.downloads)
         self._spool.share_as(sharing(config))
         logs.set_level(config.logs.level)
         self._log.info("config.reloaded", needs_restart=_needs_restart(settings.config, config))
+
+    def _check_may_move(self, renewed: Settings, moved: list[str]) -> None:
+        """Folders change only between job files: nothing that was claimed from one inbox ends beside another."""
+        count = self._dispatcher.summary().files
+        if count or self._is_once:
+            files = "1 job file is" if count == 1 else f"{count:,} job files are"
+            text = (
+                f"cannot change while {files} in work; reload again once they are filed away (a file inbox/PAUSE keeps "
+                "new orders back), or restart the service, which is safe at any time"
+            )
+            raise ConfigInvalid([renewed.config.problem_at(f"folders.{moved[0]}", text)])
+        find_state(renewed.config, renewed.paths)
 
     def _exit_code(self) -> int:
         if not self._is_once:
@@ -386,10 +479,63 @@ def state_text(summary: Summary, pulse: Pulse) -> str:
     return "; ".join([*(text for text, is_so in words.items() if is_so), counts])
 
 
+def vitals(summary: Summary, pulse: Pulse, listed_at: float | None, moment: Instant) -> Vitals:
+    """How things are, for monitoring.
+
+    Args:
+        summary: of the dispatcher.
+        pulse: of the scanner.
+        listed_at: when inbox/ was looked through last, in monotonic seconds.
+        moment: after the turn.
+    """
+    return Vitals(
+        turned_at=moment.monotonic,
+        queued=summary.queued,
+        exporting=summary.exporting,
+        tracing=summary.tracing,
+        rendering=summary.rendering,
+        max_rendering=summary.max_rendering,
+        downloading=summary.downloading,
+        account=summary.trouble,
+        cloud=summary.cloud_reason,
+        root=summary.root_reason,
+        is_ledger_away=summary.is_ledger_away,
+        is_scanner_alive=pulse.is_alive,
+        held_since=pulse.held_since,
+        scanned_at=None if listed_at is None else moment.wall - (moment.monotonic - listed_at),
+        is_paused=summary.is_paused,
+        is_stopping=summary.is_stopping,
+    )
+
+
+def _health(config: Config, paths: Paths, state: Path) -> Health | None:
+    """The pages for monitoring, where they are wanted."""
+    if config.http.address is None:
+        return None
+    return Health(
+        config.http.address,
+        version=VERSION,
+        booted_at=time.time() - time.clock_gettime(time.CLOCK_BOOTTIME),
+        overview=lambda: overview.document(overview.gather(config, paths, state, now().wall, is_running=True)),
+        clock=time.monotonic,
+        log=logs.get_logger(),
+    )
+
+
+def refuse_config(log: FilteringBoundLogger, error: ConfigInvalid) -> None:
+    """Say that the configuration which was read again does not count."""
+    log.error("config.refused", problems=[str(problem) for problem in error.problems])
+
+
+def _moved(old: Paths, new: Paths) -> list[str]:
+    """The folders that are others now."""
+    return [field.name for field in fields(old) if getattr(old, field.name) != getattr(new, field.name)]
+
+
 def _needs_restart(old: Config, new: Config) -> list[str]:
     """The sections whose changes count from the next start on."""
     old = old.model_copy(update={"folders": old.folders.model_copy(update=_at_once(new.folders))})
-    fixed = ("api", "folders", "watch", "ledger", "http", "status_page")
+    fixed = ("api", "folders", "watch", "ledger", "http", "notify", "status_page")
     changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
     if old.videos.max_bytes != new.videos.max_bytes:
         changed.append("videos.max_bytes")
@@ -412,22 +558,3 @@ def _watch_settings(config: Config, paths: Paths) -> WatchSettings:
         grace_seconds=config.watch.grace_seconds,
         max_bytes=MAX_BYTES,
     )
-
-
-class _signals:  # noqa: N801 - used like a function
-    """SIGTERM and SIGINT stop, SIGHUP reloads, while this is entered."""
-
-    def __init__(self, post: Callable[[object], None]) -> None:
-        self._post = post
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            self._before[number] = signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, _frame: object) -> None:
-        self._post(Reload() if number == signal.SIGHUP else Stop())
-
-    def __exit__(self, *_: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)

@@ -56,7 +56,8 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        kind: what: configuration, root, folder, sharing, state, daemon, ledger, models, credential, cloud, or clock.
+        kind: what: configuration, root, folder, sharing, state, daemon, ledger, models, notify, credential,
+            cloud, or clock.
         is_ok: nothing need be done.
         text: what was found and, where it is not well, what to do.
         exit_code: what it makes of the whole check; 0 with ``is_ok`` false is a warning.
@@ -94,6 +95,7 @@ def check(config_path: Path | None, environ: Mapping[str, str], cwd: Path, *, is
     findings += _check_root_and_folders(config, paths)
     findings += _check_state(config, paths)
     findings += _check_models_file(config)
+    findings += _check_notify(config, environ)
     credential, found = _check_credential(config, environ)
     findings += found
     if credential is not None and not is_offline:
@@ -409,6 +411,20 @@ def _check_models_of_cloud(studio: Studio) -> Finding:
 def _counted(catalogue: Catalogue) -> str:
     count = len(catalogue.models)
     return f"{count:,} model{'' if count == 1 else 's'}"
+
+
+# --- notices --------------------------------------------------------------------------------------
+
+
+def _check_notify(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    if config.notify.command is None:
+        return
+    program = app.missing_program(config, environ)
+    if program is None:
+        yield Finding("notify", True, f"{display(config.notify.command[0])} is there and can be run (it was not)")
+    else:
+        wrong = f"{display(program)} cannot be found or run; see that it is there and has the x permission (chmod +x)"
+        yield Finding("notify", False, str(config.problem_at("notify.command", wrong)))
 
 
 # --- the cloud ------------------------------------------------------------------------------------

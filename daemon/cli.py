@@ -241,7 +241,7 @@ Exit codes:
 @_config_option
 def run(config_path: Path | None, *, once: bool) -> None:
     """The daemon: make a video of every job that is dropped into inbox/."""
-    from daemon import app
+    from daemon import app, lifetime
     from daemon.checkup import load_with_credential
     from daemon.edges import logs
 
@@ -252,12 +252,7 @@ def run(config_path: Path | None, *, once: bool) -> None:
     logs.configure(level=config.logs.level, format=config.logs.format, redact=redactor)
     logs.install_excepthooks()
     settings = app.Settings(config, config_path, paths, credential, redactor, environ, cwd)
-    try:
-        daemon = app.Daemon(settings, is_once=once)
-    except ValueError as error:
-        # Such as a CA bundle named by the environment that cannot be used.
-        _fail(redactor(str(error)), INVALID)
-    sys.exit(daemon.run())
+    sys.exit(lifetime.run(settings, is_once=once))
 
 
 # --- check ----------------------------------------------------------------------------------------

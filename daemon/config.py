@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import json
 import os
 import re
 import stat
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -39,7 +40,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from daemon.core import yaml_text
+from daemon.core import notice, yaml_text
 from daemon.core.catalogue import operator_catalogue
 from daemon.core.credential import AppKeys
 from daemon.core.display import display
@@ -74,6 +75,8 @@ _LOOPBACKS: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("
 _MAX_CREDENTIAL_BYTES: Final = 64 * 1024
 _MAX_MODELS_BYTES: Final = 16 * yaml_text.MAX_BYTES  # more than is accepted, so that the refusal tells the true size
 _MAX_PORT: Final = 65535
+_MAX_HOST: Final = 253  # RFC 1035, 2.3.4, as text
+_LABEL: Final = re.compile("[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _MAX_GROUP: Final = 2**32 - 2  # chown(2): the last number means "leave it"
 _DAY: Final = 24 * 3600.0
 
@@ -98,6 +101,22 @@ def _is_loopback(host: str) -> bool:
 def _check_base_url(url: str) -> str:
     """The address without a trailing slash. No message quotes it: it may hold a password."""
     example = f"write for example {BASE_URLS['v2']}"
+    parts = _web_address(url, example)
+    if "@" in parts.netloc:
+        raise _refuse(
+            "must not hold a user name or a password; the credential goes into AISTUDIOS_API_KEY or api.key_file"
+        )
+    if "?" in url or "#" in url:
+        raise _refuse(f"must end with the path, without ? or #; {example}")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        raise _refuse(
+            "is plain http, which would send the credential in the clear; "
+            "it is accepted for this machine only (127.0.0.1, ::1, localhost). Write https://"
+        )
+    return url.rstrip("/")
+
+
+def _web_address(url: str, example: str) -> SplitResult:
     if not url.isascii() or not url.isprintable() or " " in url:
         raise _refuse(f"is no web address: it holds a blank or an unusual character; {example}")
     try:
@@ -107,18 +126,44 @@ def _check_base_url(url: str) -> str:
         raise _refuse(f"is no web address that can be understood; {example}") from None
     if parts.scheme not in {"https", "http"} or not host:
         raise _refuse(f"is not a web address that starts with https:// and names a host; {example}")
+    return parts
+
+
+def _check_notify_url(url: str) -> str:
+    """The address as it is. No message quotes it: a hook's address is often its secret."""
+    example = "write for example https://hooks.example.com/chromadrop"
+    parts = _web_address(url, example)
     if "@" in parts.netloc:
+        raise _refuse("must not hold a user name or a password; a token belongs into the path or the query")
+    if "#" in url:
+        raise _refuse(f"must not hold a #; {example}")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
         raise _refuse(
-            "must not hold a user name or a password; the credential goes into AISTUDIOS_API_KEY or api.key_file"
+            "is plain http, which would tell everybody on the way what is made here; it is accepted for this machine "
+            "only (127.0.0.1, ::1, localhost). Write https://, or have notify.command do it"
         )
-    if "?" in url or "#" in url:
-        raise _refuse(f"must end with the path, without ? or #; {example}")
-    if parts.scheme == "http" and not _is_loopback(host):
+    return url
+
+
+def _check_command(command: tuple[str, ...]) -> tuple[str, ...]:
+    """Program and arguments. No message quotes them: there may be a token among them."""
+    if not command or not command[0].strip():
+        raise _refuse("names no program; write a list that begins with one, such as [/usr/local/bin/tell], or null")
+    if command[0].startswith("~") or ("/" in command[0] and not command[0].startswith("/")):
         raise _refuse(
-            "is plain http, which would send the credential in the clear; "
-            "it is accepted for this machine only (127.0.0.1, ::1, localhost). Write https://"
+            "names a program by half a path; write the whole path, or a name alone, which is looked up in PATH"
         )
-    return url.rstrip("/")
+    return command
+
+
+def _check_argument(text: str) -> str:
+    try:
+        is_possible = b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        is_possible = False
+    if not is_possible:
+        raise _refuse("holds a character that no argument of a program can")
+    return text
 
 
 def _check_generation(url: str, info: ValidationInfo) -> str:
@@ -176,10 +221,29 @@ def _check_ledger_url(url: str) -> str:
 
 def _check_listen(text: str) -> str:
     host, colon, port = text.rpartition(":")
-    is_port = port.isascii() and port.isdigit() and int(port[:6]) <= _MAX_PORT
-    if not colon or not host or not is_port or (":" in host and not (host[0] == "[" and host[-1] == "]")):
-        raise _refuse(f"{shown(text)} is not HOST:PORT, such as 127.0.0.1:9188 or [::1]:9188")
-    raise _refuse("this release has no HTTP listener yet; write null or leave the key out")
+    is_port = re.fullmatch("[0-9]{1,5}", port) is not None and int(port) <= _MAX_PORT
+    if not colon or not is_port or not _is_host(host):
+        raise _refuse(
+            f"{shown(text)} is not HOST:PORT, such as 127.0.0.1:9188 or [::1]:9188 (0.0.0.0:9188 for all addresses)"
+        )
+    return text
+
+
+def _is_host(text: str) -> bool:
+    """An IPv4 address, an IPv6 address in brackets, or a name that could be one (RFC 1123, 2.1)."""
+    if text[:1] == "[" and text[-1:] == "]":
+        return _is_address(text[1:-1], 6)
+    if set(text) <= set("0123456789."):
+        return _is_address(text, 4)
+    labels = text.removesuffix(".").split(".")
+    return len(text) <= _MAX_HOST and all(_LABEL.fullmatch(label) for label in labels)
+
+
+def _is_address(text: str, version: int) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == version
+    except ValueError:
+        return False
 
 
 def _check_mode(text: str, *, example: str, most: int, least: int, need: str) -> str:
@@ -215,6 +279,7 @@ def _check_group(text: str) -> str:
     return text
 
 
+ArgumentText = Annotated[str, AfterValidator(_check_argument)]
 PathText = Annotated[str, AfterValidator(_check_path)]
 
 
@@ -408,13 +473,46 @@ class Logs(_Section):
 
 
 class Http(_Section):
-    """The page for monitoring."""
+    """The pages for monitoring."""
 
     listen: Annotated[str, AfterValidator(_check_listen)] | None = Field(
         default=None,
-        description="HOST:PORT of /healthz, /metrics, and /status, such as 127.0.0.1:9188. "
-        "Reserved: this release has no listener yet.",
+        description="HOST:PORT of /healthz, /metrics, and /status, such as 127.0.0.1:9188; null is none. "
+        "Whoever reaches an address other than this machine's own (127.0.0.1, [::1]) can read what is ordered.",
     )
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host, without brackets, and port; None where nothing listens."""
+        if self.listen is None:
+            return None
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+class Notify(_Section):
+    """Who is told when something needs a person. Each of the two is told for itself, until it has taken it."""
+
+    command: Annotated[tuple[ArgumentText, ...], AfterValidator(_check_command)] | None = Field(
+        default=None,
+        repr=False,
+        description="Program and arguments, as a list, that is run for each notice, without a shell: the notice is on "
+        "its standard input as JSON, its main facts are in the environment (CHROMADROP_EVENT and so on).",
+    )
+    url: Annotated[str, AfterValidator(_check_notify_url)] | None = Field(
+        default=None,
+        repr=False,
+        description="Address to which each notice is posted as JSON. https, or plain http for this machine only.",
+    )
+    events: tuple[Literal["failed", "in_doubt", "account", "done"], ...] = Field(
+        default=("failed", "in_doubt", "account"),
+        description="What is told: failed, a job file lies in failed/; in_doubt, a job may have been paid and a person "
+        "has to find out; account, it is in trouble or well again; done, a job file lies in done/.",
+    )
+    timeout_seconds: float = Field(
+        default=10.0, ge=0.1, le=300.0, description="Seconds after which a try is ended, and counts as failed."
+    )
+    tries: int = Field(default=8, ge=1, le=100, description="Tries after which a notice is given up.")
 
 
 # --- the whole ----------------------------------------------------------------------------------------------
@@ -468,6 +566,7 @@ class Config(_Section):
     ledger: Ledger = Ledger()
     logs: Logs = Logs()
     http: Http = Http()
+    notify: Notify = Notify()
     status_page: bool = Field(
         default=True,
         description="Reserved for status.html in root, which a later release writes; nothing is written yet.",
@@ -534,6 +633,7 @@ def _key_paths() -> Iterator[KeyPath]:
 
 KEY_PATHS: Final = tuple(_key_paths())
 VARIABLES: Final = {_PREFIX + "__".join(path).upper(): path for path in KEY_PATHS}
+_LISTS: Final = {("notify", "command"), ("notify", "events")}
 
 
 # --- folders ------------------------------------------------------------------------------------------------
@@ -602,6 +702,11 @@ def _folded(path: Path) -> PurePath:
 class _Value:
     text: str | None
     place: _Place
+    members: tuple[_Value, ...] | None = None
+
+    @property
+    def plain(self) -> str | list[str | None] | None:
+        return self.text if self.members is None else [member.text for member in self.members]
 
 
 @dataclass(frozen=True, slots=True)
@@ -734,24 +839,65 @@ def _unknown(key: str, section: KeyPath, known: Iterable[str]) -> str:
 
 def _read_leaf(node: yaml_text.Node, path: KeyPath, where: str, read: _Read) -> None:
     if isinstance(node, yaml_text.Scalar):
-        read.values[path] = _Value(None if node.is_null else node.text, _at(node, where))
+        read.values[path] = _scalar(node, where)
+    elif isinstance(node, yaml_text.Sequence) and path in _LISTS:
+        _read_members(node, path, where, read)
+    elif path in _LISTS:
+        read.problems.append(_at(node, where).problem(path, f"write {_wanted(path)}, not a mapping"))
     else:
         read.problems.append(
             _at(node, where).problem(path, f"write one value, not a list or a mapping: {_wanted(path)}")
         )
 
 
+def _scalar(node: yaml_text.Scalar, where: str) -> _Value:
+    return _Value(None if node.is_null else node.text, _at(node, where))
+
+
+def _read_members(node: yaml_text.Sequence, path: KeyPath, where: str, read: _Read) -> None:
+    scalars = [member for member in node.nodes if isinstance(member, yaml_text.Scalar)]
+    for wrong in [member for member in node.nodes if not isinstance(member, yaml_text.Scalar)]:
+        read.problems.append(_at(wrong, where).problem(path, "a list within the list, or a mapping; write a text"))
+    if len(scalars) == len(node.nodes):
+        members = tuple(_scalar(member, where) for member in scalars)
+        read.values[path] = _Value(None, _at(node, where), members)
+
+
 def _read_environment(environ: Mapping[str, str], read: _Read) -> None:
     """Lay the environment over the file. No value of a variable is ever shown but that of a known key."""
+    told = set(notice.VARIABLES.values())  # where notify.command itself calls chromadrop
     ours = {name: text for name, text in sorted(environ.items()) if name.startswith(_PREFIX) and text}
+    ours = {name: text for name, text in ours.items() if name not in told}
     read.problems.extend(_unknown_variable(name) for name in ours if name not in VARIABLES)
     known = {name: text for name, text in ours.items() if name in VARIABLES}
-    tree = _environment_tree(known)
-    for name in known:
+    tree = _environment_tree({name: text for name, text in known.items() if VARIABLES[name] not in _LISTS})
+    for name, written in known.items():
         path = VARIABLES[name]
+        if path in _LISTS:
+            _read_list_variable(name, written, read)
+            continue
         text = tree[path[0]] if len(path) == 1 else tree[path[0]][path[1]]
-        is_null = yaml_text.Scalar(text, is_plain=True, line=0, column=0).is_null
-        read.values[path] = _Value(None if is_null else text, _Place(name))
+        read.values[path] = _Value(None if _is_null(text) else text, _Place(name))
+
+
+def _read_list_variable(name: str, text: str, read: _Read) -> None:
+    path, place = VARIABLES[name], _Place(name)
+    try:
+        members = None if _is_null(text) else json.loads(text)
+    except (ValueError, RecursionError):
+        members = ""
+    if members is None:
+        read.values[path] = _Value(None, place)
+    elif isinstance(members, list) and all(isinstance(member, str) for member in members):
+        read.values[path] = _Value(None, place, tuple(_Value(member, place) for member in members))
+    else:
+        read.problems.append(
+            place.problem(path, f'write a JSON list of texts, such as ["first", "second"]: {_wanted(path)}')
+        )
+
+
+def _is_null(text: str) -> bool:
+    return yaml_text.Scalar(text, is_plain=True, line=0, column=0).is_null
 
 
 def _unknown_variable(name: str) -> Problem:
@@ -783,7 +929,7 @@ def _validated(values: Mapping[KeyPath, _Value], origin: _Origin) -> tuple[Confi
         branch = tree
         for name in path[:-1]:
             branch = branch.setdefault(name, {})
-        branch[path[-1]] = value.text
+        branch[path[-1]] = value.plain
     try:
         return Config.model_validate(tree, context=origin), []
     except ValidationError as error:
@@ -797,6 +943,10 @@ def _validated(values: Mapping[KeyPath, _Value], origin: _Origin) -> tuple[Confi
 def _explained(detail: ErrorDetails, values: Mapping[KeyPath, _Value]) -> Problem:
     path = tuple(str(name) for name in detail["loc"][:2])
     value = values[path]
+    if value.members is not None and len(detail["loc"]) > len(path):
+        value = value.members[int(detail["loc"][len(path)])]
+    elif path in _LISTS and value.text is not None:
+        return value.place.problem(path, f"one value, where a list belongs; write {_wanted(path)}")
     if detail["type"] == "plain":
         return value.place.problem(path, detail["ctx"]["message"])
     if value.text is None:
@@ -817,6 +967,8 @@ def _schema_of(path: KeyPath) -> dict[str, Any]:
 
 
 def _choices(schema: Mapping[str, Any]) -> list[str]:
+    if "items" in schema:
+        return _choices(schema["items"])
     return [str(word) for word in schema.get("enum", [schema["const"]] if "const" in schema else [])]
 
 
@@ -827,6 +979,7 @@ def _wanted(path: KeyPath) -> str:
     kinds = [_kind(option, unit) for option in schema.get("anyOf", [schema])]
     default = schema["default"]
     shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else f"{default}"
+    shown = f"[{', '.join(default)}]" if isinstance(default, list) else shown
     return f"{' or '.join(kinds)} (default {shown.removesuffix('.0')})"
 
 
@@ -839,6 +992,10 @@ def _kind(schema: Mapping[str, Any], unit: str) -> str:
     if kind == "boolean":
         return "true or false"
     choices = _choices(schema)
+    if kind == "array":
+        return (
+            f"a list of {', '.join(choices)}" if choices else "a list of texts, such as [/usr/local/bin/tell, loudly]"
+        )
     return (
         f"{'one of ' if len(choices) > 1 else ''}{', '.join(choices)}"
         if choices

@@ -63,7 +63,7 @@ from daemon.pipeline import claim, export, fetch, file_away, trace
 from daemon.tracing import Tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from daemon.core.drop import Drop
     from daemon.edges.ledger import Ledger
@@ -135,6 +135,44 @@ class Log(Protocol):
         """One line."""
 
 
+class Meter(Protocol):
+    """Who counts what happens. Called on the dispatcher's thread; never fails, never waits."""
+
+    def entered(self, event: str, fields: Mapping[str, Any]) -> None:
+        """An entry is in the ledger."""
+
+    def exported(self, outcome: Exported | Deferred | Refused | InDoubt | Troubled) -> None:
+        """An export was answered, or will never be."""
+
+    def looked(self, late_seconds: float) -> None:
+        """A look has ended, so long after it was due."""
+
+    def deferred(self, outcome: Deferred | Troubled) -> None:
+        """A look or a download has to be made again."""
+
+    def made(self, seconds: float) -> None:
+        """A video is there, so long after its job file was claimed."""
+
+
+class _Unmetered:
+    """Counts nothing."""
+
+    def entered(self, event: str, fields: Mapping[str, Any]) -> None:
+        pass
+
+    def exported(self, outcome: object) -> None:
+        pass
+
+    def looked(self, late_seconds: float) -> None:
+        pass
+
+    def deferred(self, outcome: object) -> None:
+        pass
+
+    def made(self, seconds: float) -> None:
+        pass
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What the operator set.
@@ -174,6 +212,8 @@ class Summary:
         is_paused: ``inbox/PAUSE`` is there.
         is_ledger_away: the ledger cannot be written.
         is_stopping: asked to stop.
+        tracing: exports that were not answered and are looked for.
+        files: job files that are claimed, or just about to be, and not filed away yet.
     """
 
     queued: int
@@ -189,6 +229,8 @@ class Summary:
     is_paused: bool
     is_ledger_away: bool
     is_stopping: bool
+    tracing: int = 0
+    files: int = 0
 
 
 _NEVER: Final = float("inf")
@@ -216,6 +258,7 @@ class Dispatcher:
         limits: what the operator set.
         log: one line for each ledger entry, and for what else happens.
         models: the list of models; None where there is none.
+        meter: counts what happens; None for nobody.
         notices: who is told of what; None for nobody.
         is_once: end when everything that is there has been worked off.
     """
@@ -231,6 +274,7 @@ class Dispatcher:
         limits: Limits,
         log: Log,
         models: ModelsSource | None = None,
+        meter: Meter | None = None,
         notices: NoticePlan | None = None,
         is_once: bool = False,
     ) -> None:
@@ -241,6 +285,7 @@ class Dispatcher:
         self._crew = crew
         self.limits = limits
         self._log = log
+        self._meter: Meter = meter or _Unmetered()
         self._is_once = is_once
 
         self._files: dict[int, JobFile] = {}
@@ -351,6 +396,8 @@ class Dispatcher:
             is_paused=bool(self._is_paused),
             is_ledger_away=self._is_ledger_away,
             is_stopping=self.is_stopping,
+            tracing=len(self._tracing),
+            files=len(self._files) + len(self._drops) + len(self._models.awaiting),
         )
 
     def _is_worked_off(self) -> bool:
@@ -474,6 +521,7 @@ class Dispatcher:
             self._on_written()
             for entry in work.entries:
                 self._log_entry(entry)
+                self._meter.entered(entry.event, entry.fields)
             if work.notices:
                 self._notifying.on_written(work.notices, numbers)
                 self._is_turn_due = True
@@ -516,7 +564,8 @@ class Dispatcher:
         return min(later, default=None)
 
     def _due_work(self) -> list[float | None]:
-        times: list[float | None] = [self._gate.opens_at, self._models.due_at, self._tracing.due_at, self._notifying.due_at]
+        times: list[float | None] = [self._gate.opens_at, self._models.due_at, self._tracing.due_at]
+        times.append(self._notifying.due_at)
         if self._queue:
             times.append(self._queue[0][0])
         if self._looks and not self._are_looks_held:
@@ -809,6 +858,7 @@ class Dispatcher:
         is_current = self._exporting.pop(message.job_id) == self._generation
         job = self._jobs[message.job_id]
         outcome = message.outcome
+        self._meter.exported(outcome)
         if isinstance(outcome, Exported):
             self._on_exported(job, outcome, now, is_current=is_current)
         elif isinstance(outcome, Refused):
@@ -955,6 +1005,7 @@ class Dispatcher:
         due = self._looking.pop(message.job_id)
         job = self._jobs[message.job_id]
         outcome = message.outcome
+        self._meter.looked(now.monotonic - due)
         if isinstance(outcome, Progressed):
             self._on_answer()
             self._on_progressed(job, outcome, due, now)
@@ -969,6 +1020,7 @@ class Dispatcher:
             self._on_answer()
             self._fail("job.refused", job, outcome, now)
         elif isinstance(outcome, Troubled):
+            self._meter.deferred(outcome)
             self._are_looks_held = True
             self._on_trouble(outcome, now)
             heapq.heappush(self._looks, (now.monotonic, job.id))
@@ -999,6 +1051,7 @@ class Dispatcher:
         return True
 
     def _defer_render(self, job: Job, outcome: Deferred, now: Instant, *, is_rendered: bool) -> None:
+        self._meter.deferred(outcome)
         after = advance(job, outcome, now.wall)
         self._jobs[job.id] = after
         if not outcome.is_outage:
@@ -1044,6 +1097,7 @@ class Dispatcher:
         job = self._jobs[message.job_id]
         outcome = message.outcome
         if isinstance(outcome, Downloaded):
+            self._meter.made(now.wall - self._files[job.batch_id].claimed_at)
             done = self._apply(job, outcome, now)
             video = outcome.video
             self._enter(

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from daemon import app
 from daemon.core.display import display
 from daemon.core.errors import LedgerUnavailable
 from daemon.core.job import Paid, State
 from daemon.edges.inbox_watch.listing import list_inbox
-from daemon.edges.ledger import LEDGER_FILE, is_daemon_alive
+from daemon.edges.ledger import LEDGER_FILE, Ledger, is_daemon_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from daemon.config import Config, Paths
     from daemon.core.job import Job
     from daemon.core.job_file import JobFile
-    from daemon.edges.ledger import Ledger
 
 MOST_FILES: Final = 500
 MOST_JOBS: Final = 2000
@@ -217,7 +215,7 @@ def open_for_reading(config: Config, state: Path) -> Ledger | None:
     except OSError as error:
         raise LedgerUnavailable(f"cannot open the ledger {path}: {error.strerror}") from error
     try:
-        return app.open_ledger(config, state, is_exclusive=False)
+        return Ledger(state, path=config.ledger.path, is_exclusive=False)
     except LedgerUnavailable as error:
         if "no such table" in str(error):
             return None

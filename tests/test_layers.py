@@ -27,6 +27,7 @@ FRONT = (
     "demo",
     "lint",
     "models",
+    "lifetime",
     "health",
     "__main__",
 )

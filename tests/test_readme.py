@@ -61,6 +61,7 @@ def test_the_table_of_keys_is_the_configuration() -> None:
         for name in path:
             value = getattr(value, name)
         text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        text = f"[{', '.join(value)}]" if isinstance(value, tuple) else text
         defaults[".".join(path)] = text.removesuffix(".0")
     assert dict(rows) == defaults
 

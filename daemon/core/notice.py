@@ -1,4 +1,4 @@
-"""Notices: what an operator, or a program of his, is told of; the outbox in the ledger holds them until they are taken."""
+"""Notices: what an operator, or a program of his, is told of; the ledger's outbox holds them until they are taken."""
 
 from __future__ import annotations
 

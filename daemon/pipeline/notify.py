@@ -1,4 +1,4 @@
-"""Notify: tell a command or an address of what has happened; at least once, for a notice may be taken and the answer lost."""
+"""Notify: tell a command or an address of what has happened, at least once: what was taken may look as if it was not."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ class Outlet(Protocol):
             NoticeDeferred: it was not taken, or nobody can tell.
             NoticeRefused: it never will be.
         """
+
+    def close(self) -> None:
+        """End the try that is under way, and begin no more; any thread may."""
 
 
 def deliver(outlet: Outlet, notice: Notice) -> NoticeEnded:

@@ -126,6 +126,78 @@ def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
         assert running.terminate() == 0
 
 
+# --- other folders, without another process -------------------------------------------------------
+
+
+def test_other_folders_take_effect_on_sighup(tmp_path: Path) -> None:
+    """In the same process, with everything else that is written there; the old inbox is left alone."""
+    with Place(tmp_path) as place:
+        config = tmp_path / "config.yaml"
+        running = place.start("run", CHROMADROP_FOLDERS__STATE=str(tmp_path / "state"))
+        place.drop_at_once("x.yaml", job("hello"))
+        running.until("batch.filed", outcome="done")
+        config.write_text("folders: {inbox: letters, videos: films}\n")
+        running.process.send_signal(signal.SIGHUP)
+        assert running.until("config.reloaded")["needs_restart"] == []
+        place.drop_at_once("y.yaml", job("too late"))
+        (tmp_path / "letters/z.yaml").write_text(job("again"))
+        running.until("batch.filed", file="z.yaml", outcome="done")
+        assert place.files("films") == ["z.mp4"]
+        assert place.files("inbox") == ["y.yaml"]
+        assert running.terminate() == 0
+        assert place.simulator.accepted_by_text() == {"hello": 1, "again": 1}
+
+
+def test_folders_do_not_change_under_work(tmp_path: Path) -> None:
+    """The whole configuration is refused then, with what to do; the old one goes on."""
+    with Place(tmp_path, render_seconds=3.0) as place:
+        config = tmp_path / "config.yaml"
+        running = place.start("run")
+        place.drop_at_once("x.yaml", job("hello"))
+        running.until("job.exported")
+        config.write_text("folders: {videos: films}\njobs: {max_rendering: 1}\n")
+        running.process.send_signal(signal.SIGHUP)
+        (told,) = running.until("config.refused")["problems"]
+        assert "line 1" in told
+        assert "1 job file is in work" in told
+        running.until("batch.filed", outcome="done")
+        assert place.files("videos") == ["x.mp4"]
+        running.process.send_signal(signal.SIGHUP)
+        running.until("config.reloaded")
+        assert running.terminate() == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("folders: {state: other}", "belongs to another ledger"),
+        ("folders: {videos: inbox/films}", "lies inside folders.inbox"),
+        ("folders: {root: nowhere, state: %s/state}", None),
+    ],
+)
+def test_folders_that_cannot_be_used_are_refused_and_the_old_ones_kept(
+    tmp_path: Path, written: str, told: str | None
+) -> None:
+    """Found before the change or in the middle of it; a root that is away is no refusal, but waited for as ever."""
+    with Place(tmp_path) as place:
+        config = tmp_path / "config.yaml"
+        running = place.start("run")
+        running.until("watch.started")
+        config.write_text(written.replace("%s", str(tmp_path)) + "\n")
+        running.process.send_signal(signal.SIGHUP)
+        if told is None:
+            running.until("root.lost")
+            config.write_text("")
+            running.process.send_signal(signal.SIGHUP)
+            running.until("config.reloaded")
+        else:
+            assert told in running.until("config.refused")["problems"][0]
+        place.drop_at_once("x.yaml", job("hello"))
+        running.until("batch.filed", outcome="done")
+        assert place.files("videos") == ["x.mp4"]
+        assert running.terminate() == 0
+
+
 def test_the_service_manager_is_told(tmp_path: Path) -> None:
     """READY=1 once it watches, STOPPING=1 when it ends (sd_notify(3))."""
     with Place(tmp_path) as place, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:

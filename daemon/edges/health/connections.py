@@ -42,6 +42,7 @@ class Connections:
         self.own_host: str | None = None
         """The host that is listened on, where that is loopback (see `respond`)."""
         self._lock = threading.Lock()
+        self._has_ended = threading.Condition(self._lock)
         self._cut_at: dict[socket.socket, float] = {}
         self._threads: set[threading.Thread] = set()
 
@@ -85,11 +86,15 @@ class Connections:
         """Cut all of them and wait for their threads.
 
         Args:
-            seconds: for each, at most; one that a frozen share holds is left behind.
+            seconds: for all together, at most; one that a frozen share holds is left behind.
         """
         self.cut_all()
-        for thread in list(self._threads):
-            thread.join(seconds)
+        with self._has_ended:
+            threads = set(self._threads)
+            have_all_ended = self._has_ended.wait_for(lambda: not self._threads, seconds)
+        if have_all_ended:
+            for thread in threads:
+                thread.join()
 
     def _cut(self, connection: socket.socket) -> None:
         # Its thread wakes with an error and closes it; another thread's close would not wake it.
@@ -108,8 +113,9 @@ class Connections:
                 connection.sendall(written(refused(HTTPStatus.INTERNAL_SERVER_ERROR)))
         finally:
             self._end(connection)
-            with self._lock:
+            with self._has_ended:
                 self._threads.discard(threading.current_thread())
+                self._has_ended.notify_all()
             self._on_end()
 
     def _end(self, connection: socket.socket) -> None:

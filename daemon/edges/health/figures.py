@@ -66,7 +66,7 @@ class Figures:
         self._bytes = self._counter("downloaded_bytes", "Bytes of the videos that were made.")
         self._lateness = self._histogram(
             "look_lateness_seconds",
-            "Seconds from when a look was due until its answer was taken in.",
+            "Seconds from when a look was due until its answer was in.",
             _LATENESS_BUCKETS,
         )
         self._videos = self._histogram(
@@ -107,19 +107,18 @@ class Figures:
     def exported(self, outcome: Exported | Deferred | Refused | InDoubt | Troubled) -> None:
         """An export was answered, or will never be."""
         self._exports.labels(_ANSWERS[type(outcome)]).inc()
-        self.deferred(outcome)
+        if isinstance(outcome, Deferred | Troubled):
+            self.deferred(outcome)
 
     def looked(self, late_seconds: float) -> None:
         """A look has ended, so long after it was due."""
         self._looks.inc()
         self._lateness.observe(max(0.0, late_seconds))
 
-    def deferred(self, outcome: object) -> None:
-        """A step has ended; counted where it has to be done again."""
-        if isinstance(outcome, Deferred):
-            self._delays.labels(delay_of(outcome)).inc()
-        elif isinstance(outcome, Troubled):
-            self._delays.labels(Delay.ACCOUNT).inc()
+    def deferred(self, outcome: Deferred | Troubled) -> None:
+        """Something has to be done again."""
+        delay = Delay.ACCOUNT if isinstance(outcome, Troubled) else delay_of(outcome)
+        self._delays.labels(delay).inc()
 
     def made(self, seconds: float) -> None:
         """A video is there, so long after its job file was claimed."""
@@ -182,4 +181,4 @@ class _Process(ProcessCollector):
     def __init__(self, booted_at: float, *, proc: str = "/proc") -> None:
         super().__init__(proc=proc, registry=None)
         # Without it the library says nothing at all.
-        self._btime = self._btime or booted_at
+        self._btime = self._btime or int(booted_at)

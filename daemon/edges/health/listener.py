@@ -168,10 +168,8 @@ class Listener:
         reason = error.strerror or str(error)
         if reason != self._trouble:
             self._trouble = reason
-            host, port = self._address
-            self._log.error(
-                "http.unavailable", address=f"{host}:{port}", reason=reason, retry_seconds=self._retry_seconds
-            )
+            address = "{}:{}".format(*self._address)
+            self._log.error("http.unavailable", address=address, reason=reason, retry_seconds=self._retry_seconds)
 
     def _accept(self, listening: socket.socket) -> None:
         if not self._connections.has_room or listening not in self._sockets:

@@ -24,7 +24,7 @@ class _Head(BaseHTTPRequestHandler):
     """A request's head, parsed (RFC 9112). The base class would serve a socket; this one is given bytes."""
 
     def __init__(self, head: bytes) -> None:
-        self.rfile = io.BufferedReader(io.BytesIO(head))  # type: ignore[arg-type]  # a RawIOBase in all but its stub
+        self.rfile = io.BufferedReader(io.BytesIO(head))
         self.raw_requestline = self.rfile.readline()
         self.refusal: int | None = None
         if not self.parse_request() and self.refusal is None:

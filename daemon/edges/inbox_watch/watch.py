@@ -152,6 +152,7 @@ class InboxWatch:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._doing = _Doing.LOOKING, float("-inf")  # written by the scanning thread, read by any
+        self._listed_at: float | None = None  # the same
 
         # All below belongs to the scanning thread.
         self._roster = Roster()
@@ -202,6 +203,11 @@ class InboxWatch:
             is_held = self._clock() > moment + _HELD_LONG_SECONDS
             return Pulse(is_alive=True, held_since=moment if is_held else None)
         return Pulse(is_alive=self._clock() <= moment + _STUCK_SECONDS)
+
+    @property
+    def listed_at(self) -> float | None:
+        """When all of inbox/ was looked through last, in monotonic seconds; None before the first time."""
+        return self._listed_at
 
     def wake(self) -> None:
         """Scan everything now, then say what is left (ScanEnded), even if nothing changed."""
@@ -483,6 +489,7 @@ class InboxWatch:
                 self._find()
                 self._take_stock(listing)
                 self._is_fresh = True
+                self._listed_at = self._clock()
 
     def _note_rescan(self) -> None:
         self._rescanned_at = self._clock()
