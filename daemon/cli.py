@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import TextIO
 
+    from click.shell_completion import CompletionItem
     from rich.console import Console
 
     from daemon.checkup import Finding
@@ -35,6 +36,9 @@ LOCKED: Final = 75
 INVALID: Final = 78
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
+
+COMPLETE: Final = "_CHROMADROP_COMPLETE"
+"""By which a shell that completes a line asks us."""
 
 REFRESH_SECONDS: Final = 0.5
 LINE_SECONDS: Final = 2.0
@@ -130,6 +134,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if COMPLETE in os.environ:
+        from daemon import completion
+
+        completion.prepare()
     code: object = INTERRUPTED
     try:
         commands()
@@ -163,6 +171,26 @@ def _config_option(command: Callable[..., Any]) -> Callable[..., Any]:
         help="The configuration file. Without it: config.yaml in the current folder, else "
         "/etc/chromadrop/config.yaml, else the defaults.",
     )(command)
+
+
+def _complete_files(_ctx: click.Context, _parameter: click.Parameter, begin: str) -> list[CompletionItem[str]]:
+    """The shell's own files."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(begin, type="file")]
+
+
+def _complete_failed(ctx: click.Context, _parameter: click.Parameter, begin: str) -> list[CompletionItem[str]]:
+    """What lies in failed/ and is not on the line yet; the shell's own files where nothing there begins so."""
+    from click.shell_completion import CompletionItem
+
+    from daemon import completion
+
+    config_path: Path | None = ctx.params.get("config_path")
+    given = set(ctx.params.get("names") or ())
+    found = completion.failed_names(config_path, os.environ, Path.cwd(), begin)
+    names = [CompletionItem(name) for name in found if name not in given]
+    return names or _complete_files(ctx, _parameter, begin)
 
 
 def _load(config_path: Path | None) -> tuple[Config, Paths]:
@@ -323,7 +351,7 @@ Models and clothes are compared with jobs.models_file, or with the list that the
 Exit codes:  0 all are valid    1 a problem    2 wrong usage    78 configuration not valid
 """,
 )
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=_complete_files)
 @_config_option
 def lint(files: Sequence[str], config_path: Path | None) -> None:
     """Validate job files; nothing is sent, and no credential is needed."""
@@ -493,7 +521,7 @@ the video is not there, say --pay-again.
 Exit codes:  0 all were put back    1 one could not be    2 wrong usage    69 no root    78 configuration not valid
 """,
 )
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=_complete_failed)
 @click.option("--pay-again", is_flag=True, help="Order again, and perhaps pay twice, what may have been paid already.")
 @_config_option
 def retry(names: Sequence[str], config_path: Path | None, *, pay_again: bool) -> None:
@@ -866,3 +894,54 @@ def schema(which: str, config_path: Path | None) -> None:
 
         found = config_schema()
     click.echo(json.dumps(found, indent=2))
+
+
+# --- completion and manual ------------------------------------------------------------------------
+
+
+@commands.command(
+    "completion",
+    short_help="The completion script for bash, zsh, or fish.",
+    epilog="""\b
+Examples:
+  source <(chromadrop completion bash)                                        for this shell alone
+  chromadrop completion bash > /etc/bash_completion.d/chromadrop              for everybody (package bash-completion)
+  chromadrop completion zsh > /usr/local/share/zsh/site-functions/_chromadrop
+  chromadrop completion fish > ~/.config/fish/completions/chromadrop.fish
+
+\b
+It completes commands, options, and the names of failed files for retry. chromadrop must be in the PATH.
+
+\b
+Exit codes:  0 fine    2 wrong usage
+""",
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@_config_option
+def print_completion(shell: str, config_path: Path | None) -> None:
+    """Print what a shell has to read so that the Tab key completes this command line."""
+    del config_path  # accepted like everywhere
+    from daemon import completion
+
+    click.echo(completion.script(shell, commands, COMPLETE), nl=False)
+
+
+@commands.command(
+    "manual",
+    short_help="The man page.",
+    epilog="""\b
+Examples:
+  chromadrop manual | man -l -                                          read it
+  chromadrop manual > /usr/local/share/man/man1/chromadrop.1            for everybody: man chromadrop
+
+\b
+Exit codes:  0 fine    2 wrong usage
+""",
+)
+@_config_option
+def print_manual(config_path: Path | None) -> None:
+    """Print the man page chromadrop(1), in man's own language (roff)."""
+    del config_path  # accepted like everywhere
+    from daemon import manual
+
+    click.echo(manual.page(commands).encode(), nl=False)

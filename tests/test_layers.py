@@ -27,6 +27,7 @@ FRONT = (
     "demo",
     "lint",
     "models",
+    "completion",
     "lifetime",
     "health",
     "__main__",

@@ -116,6 +116,13 @@ def _flag(node: object) -> bool:
     return flag
 
 
+def _is_export(node: object) -> bool:
+    """Every API call of ours says true; a person who writes it too asks for nothing else."""
+    if not _flag(node):
+        raise _wrong("must be true, or left out: false would make a project in the account, and no video")
+    return True
+
+
 def _number(node: object) -> float:
     text = _text(node)
     number = float(text) if _NUMBER.fullmatch(text) else math.inf
@@ -160,6 +167,7 @@ _Required = Annotated[str, PlainValidator(_text), WithJsonSchema(_ANY_SCALAR)]
 _Optional = Annotated[str | None, _unless_null(_text), WithJsonSchema(_OR_NULL)]
 _Name = Annotated[str | None, _unless_null(_name), WithJsonSchema({**_OR_NULL, "maxLength": MAX_NAME_CHARACTERS})]
 _Flag = Annotated[bool | None, _unless_null(_flag), WithJsonSchema({"type": ["boolean", "null"]})]
+_IsExport = Annotated[bool | None, _unless_null(_is_export), WithJsonSchema({"enum": [True, None]})]
 _Number = Annotated[float | None, _unless_null(_number), WithJsonSchema({"type": ["number", "null"]})]
 _WebAddress = Annotated[
     str | None,
@@ -198,7 +206,9 @@ class _JobV2(_Job):
 
 
 class _JobV3(_Job):
-    is_export: _Flag = Field(None, alias="isExport", description="Whether the video is rendered at once.")
+    is_export: _IsExport = Field(
+        None, alias="isExport", exclude=True, description="May be left out: every video is rendered at once."
+    )
     workspace_id: _Optional = Field(None, alias="workspaceId", description="The workspace that pays.")
     resolution: _Resolution = Field(None, description="The video's height: 4k, 1080, 720, or 480.")
     webhook_url: _WebAddress = Field(

@@ -272,6 +272,7 @@ class UrlOutlet:
                     code, retry_after = self._post(encoded(notice.body))
                 finally:
                     self._lifeline = None
+                lifeline.check()
         except (*_NETWORK_ERRORS, ValueError) as error:
             reason = _STOPPING if self._is_closed else _plain(error, is_cut=lifeline.is_cut)
             raise NoticeDeferred(reason) from None  # the error's own words would show the address
@@ -390,6 +391,15 @@ class _Lifeline:
             if self.is_cut:
                 raise TimeoutError
             self._sockets.append(sock.dup())
+
+    def check(self) -> None:
+        """A head that was cut looks like one that has ended.
+
+        Raises:
+            TimeoutError: it was cut.
+        """
+        if self.is_cut:
+            raise TimeoutError
 
     def cut(self) -> None:
         """Shut it now."""

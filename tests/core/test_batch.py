@@ -155,14 +155,22 @@ def test_v3_has_its_own_fields() -> None:
     assert bodies(text, "v3") == [
         {
             **BODY,
-            "isExport": True,
             "workspaceId": "0012",
             "resolution": "4k",
             "webhookUrl": "https://example.com/x?y=z",
         }
     ]
     assert lone(JOB + "resolution: 1080", "v3").body["resolution"] == "1080"
-    assert lone(JOB + "isExport: off", "v3").body["isExport"] is False
+
+
+def test_is_export_may_be_said_but_says_nothing_new() -> None:
+    """Every export asks for the video at once, so a file with the line and one without ask for the same."""
+    assert lone(JOB + "isExport: true", "v3") == lone(JOB, "v3")
+    with pytest.raises(BatchInvalid) as caught:
+        parse_batch((JOB + "isExport: off\n").encode(), "v3")
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.path) == (5, "isExport")
+    assert "no video" in problem.message
 
 
 @pytest.mark.parametrize(

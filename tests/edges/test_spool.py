@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import grp
 import hashlib
 import json
 import os
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import LogCapture
 
 from daemon.core.drop import Fingerprint
 from daemon.core.errors import (
@@ -30,7 +33,7 @@ from daemon.core.errors import (
 )
 from daemon.core.job import Video
 from daemon.edges import spool as spool_module
-from daemon.edges.spool import ERROR, MARKER, RESULT, Filing, Places, Spool, first_free, move
+from daemon.edges.spool import ERROR, MARKER, RESULT, Filing, Places, Sharing, Spool, first_free, group_number, move
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -1250,3 +1253,300 @@ def test_a_free_number_is_found_quickly_and_is_the_lowest(count: int) -> None:
 
     assert first_free(is_taken) == count + 1
     assert len(looks) <= 2 * (count + 1).bit_length() + 2
+
+
+# --- modes and groups -----------------------------------------------------------------------------
+
+GIVEN = 61010
+"""A group that only root can give to."""
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give files to other users and groups")
+OPEN = Sharing(0o664, 0o2775)
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The process's, for one test."""
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def share(root: Path, sharing: Sharing) -> tuple[Spool, LogCapture]:
+    """A prepared root whose files are shared so, and what is logged of it."""
+    said = LogCapture()
+    log = structlog.wrap_logger(None, processors=[said])
+    found = Spool(places_in(root), ledger_id=LEDGER, was_seen=False, sharing=sharing, log=log)
+    found.check_root()
+    return found, said
+
+
+def make_all(spool: Spool) -> dict[str, Path]:
+    """One of everything that the daemon makes for people, by what it is."""
+    in_processing(spool, "sub/x.yaml")
+    spool.file_away(filing("sub/x.yaml"))
+    publish(spool, folder="sub")
+    spool.put_page("models.html", spool_module.PAGE_MARK)
+    failed = spool.places.failed / "sub"
+    return {
+        "video": spool.places.videos / "sub/x.mp4",
+        "job file": failed / "x.yaml",
+        "result": failed / f"x.yaml{RESULT}",
+        "error": failed / f"x.yaml{ERROR}",
+        "page": spool.places.root / "models.html",
+        "inbox": spool.places.inbox,
+        "mirrored": failed,
+        "beside videos": spool.places.videos / "sub",
+    }
+
+
+def modes_of(paths: dict[str, Path]) -> dict[str, int]:
+    return {what: stat.S_IMODE(path.stat().st_mode) for what, path in paths.items()}
+
+
+def test_without_modes_the_umask_decides(root: Path, umask: int) -> None:
+    """Files and folders are what any program would make there."""
+    spool, _ = share(root, Sharing())
+    for path in (path := make_all(spool)).values():
+        assert stat.S_IMODE(path.stat().st_mode) == (0o777 if path.is_dir() else 0o666) & ~umask
+
+
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize("mode", [0o664, 0o640, 0o755, 0o400])
+def test_what_is_made_has_its_mode_whatever_the_umask(root: Path, mode: int) -> None:
+    """Videos have all of it, what lies beside job files the read and write bits."""
+    spool, said = share(root, Sharing(mode, 0o2775))
+    found = modes_of(make_all(spool))
+    assert {what: bits for what, bits in found.items() if bits == 0o2775}.keys() == {
+        "inbox",
+        "mirrored",
+        "beside videos",
+    }
+    assert found["video"] == mode
+    assert {found[what] for what in ("job file", "result", "error", "page")} == {mode & 0o666}
+    assert said.entries == []
+
+
+@pytest.mark.usefixtures("umask", "way")
+def test_a_mode_is_there_before_the_name_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody ever sees a video, a result, or a folder under its name with another mode than it keeps."""
+    seen: dict[str, int] = {}
+    move_real, replace_real, rename_real = spool_module._rename_no_replace, Path.replace, Path.rename
+
+    def look(source: Path, target: Path) -> None:
+        seen[Path(target).name] = stat.S_IMODE(source.stat().st_mode)
+
+    def move_looking(source: Path, target: Path) -> None:
+        look(source, target)
+        move_real(source, target)
+
+    def replace_looking(source: Path, target: Path) -> Path:
+        look(source, target)
+        return replace_real(source, target)
+
+    def rename_looking(source: Path, target: Path) -> Path:
+        look(source, target)
+        return rename_real(source, target)
+
+    monkeypatch.setattr(spool_module, "_rename_no_replace", move_looking)
+    monkeypatch.setattr(Path, "replace", replace_looking)
+    monkeypatch.setattr(Path, "rename", rename_looking)
+    spool, _ = share(root, Sharing(0o640, 0o2750))
+    for path in make_all(spool).values():
+        assert seen[path.name] == stat.S_IMODE(path.stat().st_mode)
+
+
+def test_nothing_is_ever_too_open(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the widest umask, what is made has no bit too many from the first moment; parts lie where nobody can look."""
+    made: dict[str, int] = {}
+    real = os.fchmod
+
+    def look(descriptor: int, mode: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name  # noqa: PTH115 - of a descriptor
+        made[name] = stat.S_IMODE(os.fstat(descriptor).st_mode) & ~mode
+        real(descriptor, mode)
+
+    before = os.umask(0)
+    try:
+        monkeypatch.setattr(os, "fchmod", look)
+        spool, _ = share(root, Sharing(0o600, 0o700))
+        make_all(spool)
+    finally:
+        os.umask(before)
+    assert {name for name, excess in made.items() if excess} <= {"x.yaml", f"{LEDGER}-5.part"}
+    assert stat.S_IMODE((spool.places.processing / ".downloads").stat().st_mode) == 0o700
+
+
+@pytest.mark.usefixtures("umask")
+def test_the_folder_for_parts_is_closed_where_it_was_open(root: Path) -> None:
+    """One that an earlier release left behind; its setgid bit stays, for parts take their group from it."""
+    parts = root / "processing/.downloads"
+    parts.mkdir(parents=True)
+    parts.chmod(0o2775)
+    share(root, OPEN)
+    assert stat.S_IMODE(parts.stat().st_mode) == 0o2700
+
+
+def test_a_setgid_bit_is_never_taken_away(root: Path) -> None:
+    """A folder that hands its group on makes folders that do, whatever folders.mode says."""
+    for name in ("failed", "videos"):
+        (root / name).mkdir()
+        (root / name).chmod(0o2775)
+    spool, _ = share(root, Sharing(None, 0o750))
+    found = modes_of(make_all(spool))
+    assert (found["mirrored"], found["beside videos"], found["inbox"]) == (0o2750, 0o2750, 0o750)
+
+
+def test_folders_that_are_there_keep_their_mode(root: Path) -> None:
+    """They are the operator's, and so are their groups."""
+    (root / "videos").mkdir()
+    (root / "videos").chmod(0o711)
+    spool, _ = share(root, OPEN)
+    assert stat.S_IMODE(spool.places.videos.stat().st_mode) == 0o711
+
+
+def test_a_folder_that_was_left_half_made_is_finished(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before it had its mode, it has no name yet; the next attempt takes it up and leaves nothing behind."""
+    spool, _ = share(root, OPEN)
+    in_processing(spool, "sub/x.yaml")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fchmod", _refuse(errno.EIO))
+        before = os.umask(0o077)
+        with pytest.raises(FilingDeferred):
+            spool.file_away(filing("sub/x.yaml"))
+        os.umask(before)
+    assert not (spool.places.failed / "sub").exists()
+    spool.file_away(filing("sub/x.yaml", is_retry=True))
+    assert [path.name for path in spool.places.failed.iterdir()] == ["sub"]
+    assert stat.S_IMODE((spool.places.failed / "sub").stat().st_mode) == 0o2775
+
+
+def test_a_folder_that_another_was_quicker_to_make_is_taken(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what lies in it; ours is removed."""
+    spool, _ = share(root, OPEN)
+    in_processing(spool, "sub/x.yaml")
+    real = Path.rename
+
+    def late(source: Path, target: Path) -> Path:
+        target.mkdir()
+        (target / "theirs").write_text("theirs")
+        return real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", late)
+        spool.file_away(filing("sub/x.yaml"))
+    assert [path.name for path in spool.places.failed.iterdir()] == ["sub"]
+    assert (spool.places.failed / "sub/theirs").read_text() == "theirs"
+
+
+@needs_root
+@pytest.mark.parametrize("mode", [None, 0o660])
+def test_what_is_made_has_the_group(root: Path, mode: int | None) -> None:
+    """By name or by number; a job file that is ours, too."""
+    spool, said = share(root, Sharing(mode, None, str(GIVEN)))
+    assert {path.stat().st_gid for path in make_all(spool).values()} == {GIVEN}
+    assert said.entries == []
+
+
+@needs_root
+def test_a_file_that_comes_into_a_setgid_folder_takes_its_group(root: Path) -> None:
+    """As if it had been made there, although it is moved there (inode(7), S_ISGID)."""
+    for name in ("failed", "videos"):
+        (root / name).mkdir()
+        os.chown(root / name, -1, GIVEN)
+        (root / name).chmod(0o2775)
+    spool, _ = share(root, Sharing())
+    made = make_all(spool)
+    assert {made[what].stat().st_gid for what in ("video", "job file", "result", "error", "mirrored")} == {GIVEN}
+
+
+@needs_root
+def test_another_users_job_file_stays_as_it_is(root: Path) -> None:
+    """Mode, group, and owner are the producer's own."""
+    spool, said = share(root, Sharing(0o664, 0o2775, str(GIVEN)))
+    path = in_processing(spool)
+    path.chmod(0o640)
+    os.chown(path, 61002, 61003)
+    spool.file_away(filing())
+    found = (spool.places.failed / "x.yaml").stat()
+    assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o640, 61002, 61003)
+    assert said.entries == []
+
+
+def test_a_copy_to_another_disk_has_the_mode(root: Path, other_disk: Path) -> None:
+    """It is ours then, and has its mode before anything is written to it."""
+    places = replace(places_in(root), failed=other_disk / "failed")
+    spool = Spool(places, ledger_id=LEDGER, was_seen=False, sharing=Sharing(0o640))
+    in_processing(spool).chmod(0o600)
+    spool.file_away(filing())
+    assert stat.S_IMODE((places.failed / "x.yaml").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_without_permissions_is_told_once(root: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """exFAT, CIFS, a service that may not: the work goes on."""
+    monkeypatch.setattr(os, "fchmod", _refuse(code))
+    monkeypatch.setattr(os, "fchown", _refuse(code))
+    before = os.umask(0o077)
+    spool, said = share(root, Sharing(0o664, 0o2775, str(GIVEN)))
+    make_all(spool)
+    os.umask(before)
+    spool.discard(5)
+    publish(spool, 6)
+    reasons = [entry["reason"] for entry in said.entries]
+    assert {entry["event"] for entry in said.entries} == {"spool.permissions_refused"}
+    assert len(reasons) == len(set(reasons))
+    assert f"the group {GIVEN} cannot be given: {os.strerror(code)}" in reasons
+    assert f"the mode 0664 cannot be set: {os.strerror(code)}" in reasons
+
+
+def test_a_file_system_that_only_seems_to_obey_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CIFS and vfat may say yes and change nothing."""
+    monkeypatch.setattr(os, "fchmod", lambda *_: None)
+    before = os.umask(0o077)
+    spool, said = share(root, Sharing(0o664))
+    publish(spool)
+    os.umask(before)
+    assert [entry["reason"] for entry in said.entries] == ["the mode 0664 was set, and 0600 came of it"]
+
+
+def test_any_other_trouble_with_a_mode_defers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails is no refusal."""
+    spool, _ = share(root, Sharing(0o640))
+    spool.part(5).write_bytes(CLIP)
+    monkeypatch.setattr(os, "fchmod", _refuse(errno.EIO))
+    with pytest.raises(FilingDeferred):
+        spool.publish(5, "", "x.mp4", size=len(CLIP), sha256=CLIP_DIGEST)
+    assert files_in(spool.places.videos) == {}
+
+
+def test_a_group_that_is_not_there_yet_is_told_and_taken_when_it_comes(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups may come from a network, later than the daemon."""
+    spool, said = share(root, Sharing(group="no-such-group-here"))
+    publish(spool, 1)
+    publish(spool, 2)
+    (entry,) = said.entries
+    assert "there is no group no-such-group-here on this machine" in entry["reason"]
+    given: list[int] = []
+    monkeypatch.setattr(spool_module, "group_number", lambda _: GIVEN)
+    monkeypatch.setattr(os, "fchown", lambda _descriptor, _user, group: given.append(group))
+    publish(spool, 3)
+    assert given == [GIVEN]
+
+
+def test_groups_are_known_by_name_and_number() -> None:
+    """A number need not have a name."""
+    own = grp.getgrgid(0)
+    assert group_number(own.gr_name) == 0
+    assert group_number("61010") == 61010
+    assert group_number("no-such-group-here") is None
+
+
+def test_other_modes_hold_from_then_on(root: Path) -> None:
+    """What was made keeps its own."""
+    spool, _ = share(root, Sharing(0o640))
+    publish(spool, 1, name="a.mp4")
+    spool.share_as(Sharing(0o604))
+    publish(spool, 2, name="b.mp4")
+    assert [stat.S_IMODE((spool.places.videos / name).stat().st_mode) for name in ("a.mp4", "b.mp4")] == [0o640, 0o604]

@@ -185,7 +185,9 @@ def test_a_failed_file_is_mended_and_moved_back(shared: Shared) -> None:
     assert shared.act(BEN, "sed -i s/cloths/clothes/ failed/wrong.yaml; mv failed/wrong.yaml inbox/") == 0
     wait_for(shared, running, "done/wrong.yaml", "videos/wrong.mp4")
     assert not shared.is_there("failed/wrong.yaml.error.txt")
-    assert shared.act(ANNA, "rm failed/hopeless.yaml failed/hopeless.yaml.error.txt failed/hopeless.yaml.result.json") == 0
+    assert (
+        shared.act(ANNA, "rm failed/hopeless.yaml failed/hopeless.yaml.error.txt failed/hopeless.yaml.result.json") == 0
+    )
     assert shared.place.simulator.accepted_by_text() == {"wrong": 1}
     assert running.terminate() == 0, "".join(running.lines)[-3000:]
 
@@ -238,6 +240,11 @@ def test_a_stranger_can_change_nothing(shared: Shared) -> None:
     running = begin(shared)
     assert shared.act(ANNA, "printf 'language: ko\\n' >inbox/x.yaml") == 0
     wait_for(shared, running, "failed/x.yaml")
-    for deed in ("echo >inbox/y.yaml", "rm failed/x.yaml.error.txt", "mv failed/x.yaml inbox/", "ls processing/.downloads"):
+    for deed in (
+        "echo >inbox/y.yaml",
+        "rm failed/x.yaml.error.txt",
+        "mv failed/x.yaml inbox/",
+        "ls processing/.downloads",
+    ):
         assert shared.act(STRANGER, deed, groups=()) != 0
     assert running.terminate() == 0, "".join(running.lines)[-3000:]

@@ -55,7 +55,7 @@ class Figures:
         self.vitals = Vitals(turned_at=clock())
         """After the last turn; replaced as a whole, so that any thread may read it."""
         self.registry = CollectorRegistry()
-        self._jobs = self._counter("jobs", "Jobs that were settled, by how.", "outcome", _ENDS.values())
+        self._jobs = self._counter("jobs_settled", "Jobs that were settled, by how.", "outcome", _ENDS.values())
         self._adopted = self._counter("jobs_adopted", "Exports without an answer whose render was found.")
         self._claims = self._counter("batches_claimed", "Job files taken from inbox/.")
         self._invalid = self._counter("batches_invalid", "Job files with problems; nothing of these was exported.")
@@ -143,8 +143,8 @@ class _Gauges(Collector):
         self._figures = figures
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing beforehand; the names are this program's own."""
-        return ()
+        """Their names, so that the registry refuses a counter of the same name: OpenMetrics has one name for both."""
+        return self.collect()
 
     def collect(self) -> Iterator[Metric]:
         vitals = self._figures.vitals

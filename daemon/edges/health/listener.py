@@ -7,6 +7,7 @@ how much is read, how many may come, how long they may take. A web framework wou
 from __future__ import annotations
 
 import errno
+import os
 import selectors
 import socket
 import threading
@@ -165,7 +166,8 @@ class Listener:
         """Go on without the address, and try again later."""
         self._close_sockets()
         self._retry_at = self._clock() + self._retry_seconds
-        reason = error.strerror or str(error)
+        is_ours = isinstance(error, socket.gaierror) or error.errno is None
+        reason = str(error.strerror or error) if is_ours else os.strerror(error.errno or 0)
         if reason != self._trouble:
             self._trouble = reason
             address = "{}:{}".format(*self._address)
