@@ -43,12 +43,20 @@ class _Bash(BashComplete):
         return super().format_completion(CompletionItem(value, item.type, item.help))
 
 
-_CLASSES: Final[dict[str, type[ShellComplete]]] = {"bash": _Bash, "zsh": ZshComplete, "fish": FishComplete}
+class _Fish(FishComplete):
+    """click's script for fish takes a comma for the end of a name; better none than half a name."""
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
+        return [item for item in super().get_completions(args, incomplete) if "," not in item.value]
+
+
+_CLASSES: Final[dict[str, type[ShellComplete]]] = {"bash": _Bash, "zsh": ZshComplete, "fish": _Fish}
 
 
 def prepare() -> None:
     """Make ready to answer a shell; before click looks at the command line."""
-    add_completion_class(_Bash, "bash")
+    for shell, found in _CLASSES.items():
+        add_completion_class(found, shell)
 
 
 def script(shell: str, commands: click.Command, variable: str) -> str:

@@ -942,11 +942,11 @@ def _validated(values: Mapping[KeyPath, _Value], origin: _Origin) -> tuple[Confi
 
 def _explained(detail: ErrorDetails, values: Mapping[KeyPath, _Value]) -> Problem:
     path = tuple(str(name) for name in detail["loc"][:2])
-    value = values[path]
+    value, wanted = values[path], _wanted(path)
     if value.members is not None and len(detail["loc"]) > len(path):
-        value = value.members[int(detail["loc"][len(path)])]
+        value, wanted = value.members[int(detail["loc"][len(path)])], _wanted_in(path)
     elif path in _LISTS and value.text is not None:
-        return value.place.problem(path, f"one value, where a list belongs; write {_wanted(path)}")
+        return value.place.problem(path, f"one value, where a list belongs; write {wanted}")
     if detail["type"] == "plain":
         return value.place.problem(path, detail["ctx"]["message"])
     if value.text is None:
@@ -955,7 +955,7 @@ def _explained(detail: ErrorDetails, values: Mapping[KeyPath, _Value]) -> Proble
     else:
         wrong = f"{shown(value.text)} is not accepted"
         near = did_you_mean(value.text, _choices(_schema_of(path)))
-    return value.place.problem(path, f"{wrong}; write {_wanted(path)}.{near}")
+    return value.place.problem(path, f"{wrong}; write {wanted}.{near}")
 
 
 def _schema_of(path: KeyPath) -> dict[str, Any]:
@@ -981,6 +981,12 @@ def _wanted(path: KeyPath) -> str:
     shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else f"{default}"
     shown = f"[{', '.join(default)}]" if isinstance(default, list) else shown
     return f"{' or '.join(kinds)} (default {shown.removesuffix('.0')})"
+
+
+def _wanted_in(path: KeyPath) -> str:
+    """What may stand in the list at a key."""
+    schema = _schema_of(path)
+    return next(_kind(option["items"], "") for option in schema.get("anyOf", [schema]) if "items" in option)
 
 
 def _kind(schema: Mapping[str, Any], unit: str) -> str:

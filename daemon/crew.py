@@ -99,6 +99,7 @@ class Crew:
         self._filers = Pool("file", 1, post)
         self._messengers = Pool("errand", 1, post)
         self._notifiers = Pool("notify", 1, post)
+        self._painters = Pool("page", 1, post)
 
     def export(self, call: Callable[[], object]) -> None:
         """Make an export."""
@@ -124,6 +125,23 @@ class Crew:
         """Deliver a notice, one after the other."""
         self._notifiers.submit(call)
 
+    def page(self, call: Callable[[], object]) -> None:
+        """Write a page about what is going on, one after the other."""
+        self._painters.submit(call)
+
+    def last_page(self, call: Callable[[], object], seconds: float) -> None:
+        """Write one more, and wait so long at most; one that a frozen share holds is left behind."""
+        has_ended = threading.Event()
+
+        def made() -> object:
+            try:
+                return call()
+            finally:
+                has_ended.set()
+
+        self.page(made)
+        has_ended.wait(seconds)
+
     def resize(self, *, max_rendering: int, downloads: int) -> None:
         """Take other limits; threads that are there stay."""
         self._lookers.most = min(max_rendering, MOST_LOOKERS)
@@ -131,6 +149,6 @@ class Crew:
 
     def close(self, seconds: float) -> None:
         """Let all workers end; waits for each pool so long at most."""
-        pools = (self._exporters, self._lookers, self._downloaders, self._filers, self._messengers, self._notifiers)
-        for pool in pools:
+        others = (self._messengers, self._notifiers, self._painters)
+        for pool in (self._exporters, self._lookers, self._downloaders, self._filers, *others):
             pool.close(seconds)

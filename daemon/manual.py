@@ -47,7 +47,7 @@ _ENVIRONMENT: Final = (
     ("AISTUDIOS_APP_ID, AISTUDIOS_USER_KEY", "With api.version v3, in place of a key."),
     (
         "CREDENTIALS_DIRECTORY",
-        "Set by systemd (LoadCredential=). The file aistudios-api-key there, or aistudios-app-id and aistudios-user-key.",
+        "By systemd (LoadCredential=): the file aistudios-api-key there, or aistudios-app-id and aistudios-user-key.",
     ),
     ("STATE_DIRECTORY", "Set by systemd (StateDirectory=): where the ledger lies, unless folders.state is set."),
     ("NOTIFY_SOCKET, WATCHDOG_USEC", "Set by systemd: sd_notify(3)."),

@@ -200,6 +200,20 @@ def test_a_list_of_models_that_cannot_be_read_is_a_problem(tmp_path: Path) -> No
     assert f"{tmp_path / 'models.yaml'} cannot be read (No such file or directory)" in text
 
 
+def test_a_program_to_be_told_by_is_looked_for(tmp_path: Path) -> None:
+    """It is not run; without it all but the telling works, so that it is a warning."""
+    program = tmp_path / "tell"
+    (tmp_path / "config.yaml").write_text(f"notify:\n  command: [{program}, {KEY['AISTUDIOS_API_KEY']}]\n")
+    findings = _check(tmp_path)
+    assert _problems(findings) == [("notify", 0)]
+    (text,) = [finding.text for finding in findings if finding.kind == "notify"]
+    assert f"{tmp_path}/config.yaml, line 2, column 12 (notify.command): {program} cannot be found or run" in text
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\n")
+    program.chmod(0o755)
+    assert _problems(_check(tmp_path)) == []
+    assert not (tmp_path / "was-run").exists()
+
+
 def test_a_root_that_is_not_there_is_out_of_reach(tmp_path: Path) -> None:
     """The root may be a share that is not mounted: 69, and nothing is made."""
     (tmp_path / "config.yaml").write_text("folders: {root: away}")
@@ -383,3 +397,56 @@ def test_a_wrong_clock_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_the_gravest_problem_is_the_exit_code(codes: tuple[int, ...], whole: int) -> None:
     """Configuration, credential, reach, anything else, nothing."""
     assert exit_code([Finding("x", False, "", code) for code in codes]) == whole
+
+
+def _sharing(root: Path, folders: str) -> list[Finding]:
+    (root / "config.yaml").write_text(f"folders: {{{folders}}}\n")
+    return [finding for finding in _check(root) if finding.kind == "sharing"]
+
+
+def test_a_group_that_can_be_given_is_fine(tmp_path: Path) -> None:
+    """By number, which need not have a name."""
+    (finding,) = _sharing(tmp_path, f"group: {os.getegid()}")
+    assert finding.is_ok
+
+
+def test_a_group_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    """With the line, and how to make it."""
+    (finding,) = _sharing(tmp_path, "group: no-such-group-here")
+    assert (finding.is_ok, finding.exit_code) == (False, 1)
+    assert "line 1" in finding.text
+    assert "groupadd --system no-such-group-here" in finding.text
+
+
+def test_a_group_that_is_not_ours_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only root can give a file to a group that he is not in (chown(2))."""
+    monkeypatch.setattr(os, "geteuid", lambda: 61001)
+    monkeypatch.setattr(os, "getgroups", lambda: [61011])
+    (finding,) = _sharing(tmp_path, "group: 61010")
+    assert (finding.is_ok, finding.exit_code) == (False, 1)
+    assert "is not in the group 61010" in finding.text
+    (finding,) = _sharing(tmp_path, "group: 61011")
+    assert finding.is_ok
+
+
+def test_a_folder_that_producers_cannot_write_in_is_a_warning(tmp_path: Path) -> None:
+    """Folders that are there are never changed, so it says how; nothing is said of those that fit."""
+    for name, mode in (("inbox", 0o755), ("done", 0o775), ("processing", 0o700)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
+    (finding,) = _sharing(tmp_path, "mode: 2775")
+    assert (finding.is_ok, finding.exit_code) == (False, 0)
+    assert str(tmp_path / "inbox") in finding.text
+    assert "chmod 2775 on it" in finding.text
+    assert _sharing(tmp_path, "mode: 0755") == []
+
+
+def test_a_folder_of_another_group_is_a_warning(tmp_path: Path) -> None:
+    """Both cures at once, where both are wanted."""
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox").chmod(0o755)
+    group = os.getegid() + 1
+    findings = [finding for finding in _sharing(tmp_path, f"mode: 2775, group: {group}") if "inbox" in finding.text]
+    assert [finding.text.partition(": ")[2] for finding in findings] == [
+        f"chmod 2775 and chgrp {group} on it, and on the folders in it"
+    ]

@@ -27,6 +27,7 @@ from daemon.config import (
     load,
     read_models_file,
 )
+from daemon.core import notice
 from daemon.core.credential import AppKeys
 from daemon.core.errors import BatchInvalid, ConfigInvalid
 
@@ -256,6 +257,14 @@ class TestValues:
             ("http: {listen: '[::1]:9188'}", "http.address", ("::1", 9188)),
             ("http: {listen: 'monitor-1.example.:0'}", "http.address", ("monitor-1.example.", 0)),
             ("http: {listen: null}", "http.address", None),
+            ("notify: {command: [tell, a b, '', no, 12:30]}", "notify.command", ("tell", "a b", "", "no", "12:30")),
+            ("notify:\n  command:\n    - /usr/bin/tell\n    - $HOME", "notify.command", ("/usr/bin/tell", "$HOME")),
+            ("notify: {command: null}", "notify.command", None),
+            ("notify: {url: 'https://x.example/a/?token=b'}", "notify.url", "https://x.example/a/?token=b"),
+            ("notify: {url: 'http://[::1]:80/'}", "notify.url", "http://[::1]:80/"),
+            ("notify: {events: [done]}", "notify.events", ("done",)),
+            ("notify: {events: []}", "notify.events", ()),
+            ("notify: {tries: 1}", "notify.tries", 1),
             ("ledger: {url: 'sqlite:////srv/l.db'}", "ledger.path", Path("/srv/l.db")),
             ("ledger: {url: null}", "ledger.path", None),
             ("api: {base_url: 'https://x.example/odin//'}", "api.effective_base_url", "https://x.example/odin"),
@@ -348,6 +357,24 @@ class TestValues:
             ("http: {listen: '::1:9188'}", "http.listen", 16, "is not HOST:PORT"),
             ("http: {listen: '127.0.0.1:70000'}", "http.listen", 16, "is not HOST:PORT"),
             ("http: {listen: ':9188'}", "http.listen", 16, "is not HOST:PORT"),
+            ("notify: {events: [failed, fail]}", "notify.events", 27, "Did you mean 'failed'?"),
+            ("notify: {events: [failed, null]}", "notify.events", 27, "here; write one of failed, in_doubt,"),
+            ("notify: {events: failed}", "notify.events", 18, "a list of failed, in_doubt, account, done (default ["),
+            ("notify: {events: {failed: yes}}", "notify.events", 18, "not a mapping"),
+            ("notify: {events: null}", "notify.events", 18, "null is not accepted here"),
+            ("notify: {command: tell me}", "notify.command", 19, "one value, where a list belongs"),
+            ("notify: {command: []}", "notify.command", 19, "names no program"),
+            ("notify: {command: [' ']}", "notify.command", 19, "names no program"),
+            ("notify: {command: [[tell]]}", "notify.command", 20, "a list within the list"),
+            ("notify: {command: [./tell]}", "notify.command", 19, "write the whole path"),
+            ("notify: {command: [~/tell]}", "notify.command", 19, "write the whole path"),
+            ("notify: {url: x.example}", "notify.url", 15, "starts with https://"),
+            ("notify: {url: 'http://x.example'}", "notify.url", 15, "plain http"),
+            ("notify: {url: 'http://192.168.1.1'}", "notify.url", 15, "plain http"),
+            ("notify: {url: 'https://me:x@x.example'}", "notify.url", 15, "must not hold a user name"),
+            ("notify: {url: 'https://x.example/#a'}", "notify.url", 15, "must not hold a #"),
+            ("notify: {tries: 0}", "notify.tries", 17, "a whole number from 1 to 100 (default 8)"),
+            ("jobs: {max_rendering: [1, 2]}", "jobs.max_rendering", 23, "not a list or a mapping"),
             ("http: {listen: '*:9188'}", "http.listen", 16, "0.0.0.0:9188 for all addresses"),
             ("http: {listen: '[]:9188'}", "http.listen", 16, "is not HOST:PORT"),
             ("http: {listen: '[127.0.0.1]:9188'}", "http.listen", 16, "is not HOST:PORT"),
@@ -421,6 +448,11 @@ class TestValues:
             f"api: {SECRET}",
             f"api: {{base_url: 'https://me:{SECRET}@x.example'}}",
             f"api: {{base_url: 'https://x.example/?token={SECRET}'}}",
+            f"notify: {{url: 'http://x.example/{SECRET}'}}",
+            f"notify: {{url: 'https://x.example/{SECRET}#x'}}",
+            f"notify: {{command: curl -H {SECRET}}}",
+            f"notify: {{command: [./curl, {SECRET}]}}",
+            f"notify: {{command: [curl, [{SECRET}]]}}",
             f"api: {{base_url: '{SECRET}'}}",
             f"api: {{key_file: '~{SECRET}'}}",
             f"ledger: {{url: 'postgresql://me:{SECRET}@h/d'}}",
@@ -436,6 +468,12 @@ class TestValues:
         with pytest.raises(ValidationError) as caught:
             Config.model_validate({"api": {"base_url": f"https://me:{SECRET}@x.example"}})
         assert SECRET not in str(caught.value)
+
+    def test_what_may_be_a_secret_is_not_in_its_repr(self, tmp_path: Path) -> None:
+        """A hook's address, and what a command is given."""
+        config = read(tmp_path, f"notify: {{url: 'https://x.example/{SECRET}', command: [tell, {SECRET}]}}")
+        assert config.notify.command == ("tell", SECRET)
+        assert SECRET not in f"{config!r}{config}{config.notify!r}"
 
 
 class TestVersion:
@@ -580,6 +618,36 @@ class TestEnvironment:
         }
         config = read(tmp_path, text, environ)
         assert (config.watch.settle_seconds, config.watch.rescan_seconds) == (1.0, None)
+
+    def test_a_list_is_json(self, tmp_path: Path) -> None:
+        """An argument may hold anything but what no argument can; null takes the file's away."""
+        environ = {
+            "CHROMADROP_NOTIFY__COMMAND": '["tell", "a, b", "\\"x\\""]',
+            "CHROMADROP_NOTIFY__EVENTS": '["done"]',
+        }
+        text = "notify: {command: [other], events: [failed]}"
+        config = read(tmp_path, text, environ)
+        assert (config.notify.command, config.notify.events) == (("tell", "a, b", '"x"'), ("done",))
+        assert read(tmp_path, text, {"CHROMADROP_NOTIFY__COMMAND": "null"}).notify.command is None
+
+    @pytest.mark.parametrize("text", ["tell", '"tell"', '{"tell": 1}', '["tell", 1]', '["tell"', "[" * 100_000])
+    def test_what_is_no_list_is_a_problem(self, tmp_path: Path, text: str) -> None:
+        """It says how one is written, and shows nothing: there may be a token in it."""
+        problem = only(tmp_path, "", {"CHROMADROP_NOTIFY__COMMAND": text})
+        assert (problem.where, problem.path) == ("CHROMADROP_NOTIFY__COMMAND", "notify.command")
+        assert problem.message.startswith('write a JSON list of texts, such as ["first", "second"]: a list of texts')
+        assert "tell" not in problem.message.replace("/usr/local/bin/tell", "")
+
+    @pytest.mark.parametrize("odd", ["\\u0000", "\\ud800"])
+    def test_what_no_argument_can_hold_is_a_problem(self, tmp_path: Path, odd: str) -> None:
+        """Now, and not when something has to be told."""
+        problem = only(tmp_path, "", {"CHROMADROP_NOTIFY__COMMAND": f'["tell", "{odd}"]'})
+        assert problem.message == "holds a character that no argument of a program can"
+
+    def test_what_a_notice_says_is_no_setting(self, tmp_path: Path) -> None:
+        """A program that notify.command runs may itself call chromadrop."""
+        assert read(tmp_path, "", dict.fromkeys(notice.VARIABLES.values(), "x")) == Config()
+        assert not set(notice.VARIABLES.values()) & set(VARIABLES)
 
     def test_an_unknown_variable_is_a_problem(self, tmp_path: Path) -> None:
         """With the nearest one; what it holds is not shown."""

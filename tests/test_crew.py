@@ -180,10 +180,10 @@ def crew(mailbox: Mailbox, gate: Gate) -> Iterator[Crew]:
 
 
 def test_no_kind_of_work_delays_another(crew: Crew, mailbox: Mailbox, gate: Gate) -> None:
-    """Exports, downloads, and moves all hang: a look is made all the same."""
-    for number, submit in enumerate((crew.export, crew.export, crew.download, crew.file)):
+    """Exports, downloads, moves, and notices all hang: a look is made all the same."""
+    for number, submit in enumerate((crew.export, crew.export, crew.download, crew.file, crew.notify)):
         submit(gate.call(number))
-    assert gate.wait_for(4) == {0, 1, 2, 3}
+    assert gate.wait_for(5) == {0, 1, 2, 3, 4}
     crew.look(lambda: "looked")
     assert mailbox.next() == "looked"
 
@@ -214,8 +214,9 @@ def test_other_limits_are_taken(crew: Crew, gate: Gate) -> None:
 def test_closing_the_crew_ends_all(mailbox: Mailbox) -> None:
     """No pool is forgotten."""
     crew = Crew(mailbox.put, max_rendering=2, downloads=1)
-    for submit in (crew.export, crew.look, crew.download, crew.file):
+    for submit in (crew.export, crew.look, crew.download, crew.file, crew.errand, crew.notify):
         submit(lambda: None)
-    mailbox.take(4)
+    mailbox.take(6)
     crew.close(PATIENCE_SECONDS)
-    assert [name for kind in ("export-", "look-", "download-", "file-") for name in names(kind)] == []
+    kinds = ("export-", "look-", "download-", "file-", "errand-", "notify-")
+    assert [name for kind in kinds for name in names(kind)] == []

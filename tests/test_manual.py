@@ -17,8 +17,9 @@ from daemon.cli import commands
 
 DELIVERED = Path(__file__).parent.parent / "docs/chromadrop.1"
 SECTIONS = (
-    "NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS", "EXIT STATUS", "FILES", "ENVIRONMENT", "EXAMPLES", "SEE ALSO",
-)  # fmt: skip
+    *("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS"),
+    *("EXIT STATUS", "FILES", "ENVIRONMENT", "EXAMPLES", "SEE ALSO"),
+)
 needs_man = pytest.mark.skipif(shutil.which("man") is None or shutil.which("groff") is None, reason="needs man, groff")
 
 
@@ -50,16 +51,15 @@ def test_man_shows_every_section_and_command() -> None:
     found = re.findall(r"^   (\w+)$", text, re.MULTILINE)
     assert found == list(commands.commands)
     for name, command in commands.commands.items():
-        part = text.split(f"\n   {name}\n", 1)[1].split("\n   ", 1)[0]
+        part = re.split(r"\n(?:   )?\w", text.split(f"\n   {name}\n", 1)[1], maxsplit=1)[0]
         options = [name for one in command.params for name in one.opts if name.startswith("--")]
-        assert [option for option in options if option not in part] == ["--config"]
+        assert [option for option in options if option != "--config" and option not in part] == []
         assert f"chromadrop {name}" in part
 
 
 @needs_man
-def test_what_help_says_the_page_says(tmp_path: Path) -> None:
+def test_what_help_says_the_page_says() -> None:
     """Every word of every option's help, for both are made from the same objects."""
-    del tmp_path
     words = " ".join(read_by_man(manual.page(commands)).split())
     for command in commands.commands.values():
         context = click.Context(command)
@@ -86,6 +86,7 @@ def test_no_character_is_lost_or_taken_for_a_command() -> None:
     )
     def group() -> None: ...
 
+    group.command("one")(lambda: None)
     text = read_by_man(manual.page(group))
     assert ".sp is no macro here, nor is 'this'." in text
     assert '`a\\b` ~ ^ - "é"' in text

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from daemon.config import KEY_PATHS, Config
+from daemon.core.notice import VARIABLES
 from daemon.edges.logs import EVENTS
 
 ROOT = Path(__file__).parent.parent
@@ -64,6 +65,12 @@ def test_the_table_of_keys_is_the_configuration() -> None:
         text = f"[{', '.join(value)}]" if isinstance(value, tuple) else text
         defaults[".".join(path)] = text.removesuffix(".0")
     assert dict(rows) == defaults
+
+
+def test_all_that_a_notice_says_in_the_environment_is_named() -> None:
+    """A program of the operator's relies on it."""
+    named = set(re.findall(r"`(CHROMADROP_[A-Z_]+)`", section("Notices")))
+    assert named == set(VARIABLES.values())
 
 
 def test_the_table_of_commands_is_the_command_line() -> None:

@@ -7,14 +7,13 @@ and local time.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
-from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
+
+from daemon.core.page import LANGUAGE, LANGUAGE_BUTTON, STYLE, both, head, many, utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,32 +23,9 @@ if TYPE_CHECKING:
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][\w.\-]*")
 _NULLS: Final = frozenset({"null", "Null", "NULL"})
 
-_STYLE: Final = """
-:root { color-scheme: light dark; --page: #f6f6f4; --card: #fff; --ink: #1c1d1f; --soft: #65676b; --line: #dddcd8;
-  --frame: #ecebe7; --mark: #14713f; --on-mark: #fff }
-@media (prefers-color-scheme: dark) { :root { --page: #17181a; --card: #202124; --ink: #e9e8e5; --soft: #a2a29d;
-  --line: #36373a; --frame: #2b2c2f; --mark: #6fcf97; --on-mark: #10241a } }
-* { box-sizing: border-box }
-[hidden], html:not(.scripted) .scripted { display: none !important }
-html[lang=en] .ko, html[lang=ko] .en { display: none }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.45 system-ui, -apple-system, "Segoe UI",
-  "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans KR", "Noto Sans CJK KR", sans-serif }
-body > * { max-width: 1120px; margin: 0 auto; padding: 0 20px }
-h1 { margin: 28px 0 4px; font-size: 24px; line-height: 1.25; letter-spacing: -.01em }
-p { margin: 0 0 6px; color: var(--soft) }
-code { font: 13px/1.4 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere;
-  user-select: all; -webkit-user-select: all }
-nav { position: sticky; top: 0; z-index: 1; display: flex; gap: 10px; align-items: center; padding: 12px 20px;
-  background: var(--page) }
-input { flex: 1; min-width: 0; padding: 9px 12px; border: 1px solid var(--line); border-radius: 8px;
-  background: var(--card); color: inherit; font: inherit }
-nav output:empty { display: none }
-nav output { color: var(--soft); white-space: nowrap; font-variant-numeric: tabular-nums }
-button { padding: 5px 12px; border: 1px solid var(--line); border-radius: 7px; background: var(--card); color: inherit;
-  font: inherit; font-size: 13px; cursor: pointer; white-space: nowrap }
-button:hover { border-color: var(--soft) }
-nav button { padding: 9px 12px }
-:focus-visible { outline: 2px solid var(--mark); outline-offset: 1px }
+_STYLE: Final = (
+    STYLE
+    + """\
 .copy::after { content: "Copy" }
 html[lang=ko] .copy::after { content: "복사" }
 .copied, .copied:hover { background: var(--mark); border-color: var(--mark); color: var(--on-mark) }
@@ -94,18 +70,14 @@ footer { height: 90px }
   ul { grid-template-columns: repeat(auto-fill, minmax(96px, 1fr)); gap: 14px 10px } }
 @media print { nav, button, #said { display: none !important } article { break-inside: avoid } }
 """
+)
 
-_SCRIPT: Final = """
+_SCRIPT: Final = (
+    """
 "use strict";
-(() => {
-  const root = document.documentElement;
-  const KEY = "chromadrop-language";
-  const remembered = () => { try { return localStorage.getItem(KEY); } catch { return null; } };
-  const remember = language => { try { localStorage.setItem(KEY, language); } catch { /* not on this drive */ } };
-  const fold = text => text.normalize("NFKC").toLowerCase();
-  const isKorean = (navigator.language || "").toLowerCase().startsWith("ko");
-  root.lang = { en: "en", ko: "ko" }[remembered()] || (isKorean ? "ko" : "en");
-  root.classList.add("scripted");
+(() => {"""
+    + LANGUAGE
+    + """\
   document.addEventListener("error", event => {
     if (event.target instanceof HTMLImageElement) event.target.hidden = true;
   }, true);
@@ -210,6 +182,7 @@ _SCRIPT: Final = """
   document.addEventListener("DOMContentLoaded", begin);
 })();
 """
+)
 
 
 def page(catalogue: Catalogue, *, read_at: float, base: str) -> str:
@@ -220,55 +193,33 @@ def page(catalogue: Catalogue, *, read_at: float, base: str) -> str:
         read_at: when the list was read, wall-clock seconds.
         base: where the list is from: the cloud's address, of which the host is shown, or a file's name.
     """
-    return "\n".join([*_head(), *_intro(catalogue, read_at, base), *_models(catalogue), *_foot()])
-
-
-def _source(text: str) -> str:
-    """For a policy: this inline text, and no other (CSP3, hash-source)."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-_POLICY: Final = (
-    f"default-src 'none'; img-src http: https: data:; style-src {_source(_STYLE)}; "
-    f"script-src {_source(_SCRIPT)}; base-uri 'none'; form-action 'none'"
-)
-
-
-def _head() -> Iterator[str]:
-    yield "<!doctype html>"
-    yield '<html lang="en">'
-    yield "<head>"
-    yield '<meta charset="utf-8">'
-    yield '<meta name="generator" content="chromadrop">'
-    yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield '<meta name="referrer" content="no-referrer">'
-    yield '<meta name="color-scheme" content="light dark">'
-    yield "<title>Models and clothes</title>"
-    yield f"<style>{_STYLE}</style>"
-    yield f"<script>{_SCRIPT}</script>"
-    yield "</head>"
-    yield "<body>"
+    return "\n".join(
+        [
+            *head("Models and clothes", _STYLE, _SCRIPT, "img-src http: https: data:"),
+            *_intro(catalogue, read_at, base),
+            *_models(catalogue),
+            *_foot(),
+        ]
+    )
 
 
 def _intro(catalogue: Catalogue, read_at: float, base: str) -> Iterator[str]:
     models, clothes = len(catalogue.models), sum(len(model.clothes) for model in catalogue.models)
-    moment = datetime.fromtimestamp(read_at, UTC)
+    moment = utc(read_at)
     time = f'<time datetime="{moment:%Y-%m-%dT%H:%M:%SZ}">{moment:%Y-%m-%d %H:%M} (UTC)</time>'
     where = f'<bdi dir="ltr">{escape(_host(base) or base)}</bdi>'
     yield "<header>"
-    yield f"<h1>{_both('Models and clothes', '모델과 의상')}</h1>"
-    counted = f"{_many(models, 'model')} and {clothes:,} clothes, as of {time}, from {where}"
-    yield f"<p>{_both(counted, f'모델 {models:,}명, 의상 {clothes:,}벌 · {time} 기준 · 출처: {where}')}</p>"
+    yield f"<h1>{both('Models and clothes', '모델과 의상')}</h1>"
+    counted = f"{many(models, 'model')} and {clothes:,} clothes, as of {time}, from {where}"
+    yield f"<p>{both(counted, f'모델 {models:,}명, 의상 {clothes:,}벌 · {time} 기준 · 출처: {where}')}</p>"
     hint = "<code>model</code> and <code>clothes</code> in a job file are the ids below."
     korean = "작업 파일의 <code>model</code>과 <code>clothes</code>에는 아래 ID를 적습니다."
-    yield f"<p>{_both(hint, korean)}</p>"
+    yield f"<p>{both(hint, korean)}</p>"
     yield "</header>"
     yield (
         '<nav class="scripted"><input type="search" autocomplete="off" spellcheck="false" '
         'data-en="Search by name or id" data-ko="이름 또는 ID로 검색"><output></output>'
-        '<button type="button" id="language"><span class="en" lang="ko">한국어</span>'
-        '<span class="ko" lang="en">English</span></button></nav>'
+        f"{LANGUAGE_BUTTON}</nav>"
     )
 
 
@@ -284,10 +235,10 @@ def _models(catalogue: Catalogue) -> Iterator[str]:
     for model in catalogue.models:
         yield f'<article data-lines="{_line("model", model.id)}">'
         yield f"<header>{_picture(model)} <h2>{_names(model)}</h2> {_id(model)} {_COPY}</header>"
-        yield "<ul>" if model.clothes else f"<p>{_both('The list names no clothes.', '목록에 의상이 없습니다.')}</p>"
+        yield "<ul>" if model.clothes else f"<p>{both('The list names no clothes.', '목록에 의상이 없습니다.')}</p>"
         yield from map(_clothes, model.clothes)
         yield "</ul></article>" if model.clothes else "</article>"
-    yield f'<p id="nothing" hidden>{_both("Nothing is found.", "찾은 결과가 없습니다.")}</p>'
+    yield f'<p id="nothing" hidden>{both("Nothing is found.", "찾은 결과가 없습니다.")}</p>'
     yield "</main>"
 
 
@@ -300,12 +251,12 @@ def _clothes(clothes: Clothes) -> str:
 
 
 def _foot() -> Iterator[str]:
-    copied = _both("Copied; paste it into the job file.", "복사했습니다. 작업 파일에 붙여 넣으세요.")
-    by_hand = _both("Selected; copy it with Ctrl+C or ⌘C.", "선택했습니다. Ctrl+C 또는 ⌘C로 복사하세요.")
+    copied = both("Copied; paste it into the job file.", "복사했습니다. 작업 파일에 붙여 넣으세요.")
+    by_hand = both("Selected; copy it with Ctrl+C or ⌘C.", "선택했습니다. Ctrl+C 또는 ⌘C로 복사하세요.")
     yield (
         f'<div id="said" role="status" hidden><pre></pre><span class="done">{copied}</span>'
         f'<span class="by-hand">{by_hand}</span><button type="button" id="close">'
-        f"{_both('Close', '닫기')}</button></div>"
+        f"{both('Close', '닫기')}</button></div>"
     )
     yield "<footer></footer>"
     yield "</body>"
@@ -338,11 +289,3 @@ def _line(field: str, value: str) -> str:
     """A line of a job file, in an attribute; in quotes where YAML needs them."""
     is_plain = bool(_PLAIN.fullmatch(value)) and value not in _NULLS
     return escape(f"{field}: {value if is_plain else json.dumps(value, ensure_ascii=False)}")
-
-
-def _both(english: str, korean: str) -> str:
-    return f'<span class="en" lang="en">{english}</span><span class="ko" lang="ko">{korean}</span>'
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

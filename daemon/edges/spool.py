@@ -598,12 +598,14 @@ class Spool:
 
     # --- pages ------------------------------------------------------------------------------------
 
-    def put_page(self, name: str, content: bytes) -> None:
+    def put_page(self, name: str, content: bytes, *, is_durable: bool = True) -> None:
         """Put a page for people into the root, in the place of the one before, whole from the first moment.
 
         Args:
             name: of the file, such as ``models.html``.
             content: has `PAGE_MARK` near its beginning, by which a page of ours is known: no other file is replaced.
+            is_durable: it is on the disk when this returns. False for what is made anew all the time: the page is whole
+                from the first moment all the same, but a power cut may leave an empty one.
 
         Raises:
             RootUnavailable: the root is away.
@@ -616,8 +618,22 @@ class Spool:
             if not _is_page_of_ours(page):
                 raise FilingDeferred(f"{page} is no page of chromadrop's: move it away, and the page can be written")
             scratch = self.places.root / f".{name}.{self._ledger_id}"
-            _write_durably(scratch, content, self._permits.create)
+            _write(scratch, content, self._permits.create, is_durable=is_durable)
             scratch.replace(page)
+
+    def remove_page(self, name: str) -> None:
+        """Take a page away that would only tell of the past; another's file of that name stays.
+
+        Raises:
+            RootUnavailable: the root is away.
+            LedgerRefused: it is another's.
+            FilingDeferred: it cannot be removed.
+        """
+        self.check_root()
+        page = self.places.root / name
+        with _translated(f"remove {name}"):
+            if _is_page_of_ours(page):
+                page.unlink(missing_ok=True)
 
     def relative(self, path: Path) -> str:
         """A path as people and the ledger see it: relative to the root where it lies below it."""
@@ -1019,12 +1035,17 @@ def _is_same_content(one: Path, other: Path) -> bool:
 
 
 def _write_durably(path: Path, content: bytes, create: Callable[[Path], int] = _create) -> None:
+    _write(path, content, create, is_durable=True)
+
+
+def _write(path: Path, content: bytes, create: Callable[[Path], int], *, is_durable: bool) -> None:
     # Never into a file that is there: stopped between link and unlink, it is another file's second name.
     path.unlink(missing_ok=True)
     with os.fdopen(create(path), "wb") as opened:
         opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
+        if is_durable:
+            opened.flush()
+            os.fsync(opened.fileno())
 
 
 def _sync_folder(path: Path) -> None:

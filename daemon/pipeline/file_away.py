@@ -7,9 +7,10 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from daemon.core.advice import ADOPTED, MEND, PAID, what_to_do
 from daemon.core.display import display
 from daemon.core.errors import LedgerRefused, SpoolError
-from daemon.core.job import Failure, Job, Paid, State
+from daemon.core.job import Job, State
 from daemon.core.job_file import JobFile, Outcome
 from daemon.core.report import FilingEnded
 from daemon.edges.spool import Filing
@@ -133,15 +134,6 @@ def _time(wall: float | None) -> str | None:
 
 # --- for people -----------------------------------------------------------------------------------
 
-_PAID_WORDS = {
-    Paid.NO: "no",
-    Paid.YES: "yes",
-    Paid.UNKNOWN: "unknown (the cloud was asked and gave no answer that can be understood)",
-}
-
-
-_ADOPTED = " (the order was never answered; this project was found in the account and is taken for it)"
-
 
 def explanation(job_file: JobFile, jobs: Sequence[Job], name: str) -> str:
     """``NAME.yaml.error.txt``: which job, what went wrong, whether it was paid, and what to do next.
@@ -175,8 +167,8 @@ def _invalid_text(name: str, job_file: JobFile) -> str:
         "",
         "Paid: no",
         "",
-        "What to do: mend the file and move it back into inbox/.",
-        "No video of a file is ordered unless every job in it is valid.",
+        f"What to do: {MEND[0]}",
+        *MEND[1:],
         "",
     ]
     return "\n".join(lines)
@@ -189,30 +181,16 @@ def _failed_lines(name: str, job: Job, total: int) -> list[str]:
         f"{which}: {_short(str(body['text']))}",
         f"  (language {body['language']}, model {body['model']}, clothes {body['clothes']})",
         f"  What went wrong: {job.reason}",
-        f"  Paid: {_PAID_WORDS[job.paid]}",
-        *([f"  Project: {job.project_id}{_ADOPTED if job.is_adopted else ''}"] if job.project_id else []),
+        f"  Paid: {PAID[job.paid]}",
+        *([f"  Project: {job.project_id}{f' ({ADOPTED})' if job.is_adopted else ''}"] if job.project_id else []),
         *(f"  {line}" for line in _what_to_do(name, job)),
         "",
     ]
 
 
 def _what_to_do(name: str, job: Job) -> list[str]:
-    again = f"move {name} from failed/ back into inbox/"
-    if job.failure is Failure.IN_DOUBT:
-        return [
-            "What to do: look into the AI Studios account whether this video was made and paid.",
-            "  chromadrop never asks for it again by itself. To order it again, and perhaps pay twice,",
-            f"  add the line  pay_again: true  to the job and {again}",
-            f"  (or say: chromadrop retry --pay-again {name}).",
-        ]
-    if job.failure is Failure.GAVE_UP:
-        return [f"What to do: {again}; it goes on waiting for the same render and pays nothing."]
-    if job.failure is Failure.REFUSED_AFTER:
-        return [
-            f"What to do: {again}; it asks for the same render again and pays nothing.",
-            "  If the render is lost for good, add the line  pay_again: true  to the job to order it anew.",
-        ]
-    return [f"What to do: change what the cloud refused, and {again}."]
+    first, *others = what_to_do(job.failure, name)
+    return [f"What to do: {first}", *(f"  {line}" for line in others)]
 
 
 def _short(text: str) -> str:

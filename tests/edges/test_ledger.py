@@ -33,6 +33,7 @@ from daemon.core.job import (
     continue_from,
 )
 from daemon.core.job_file import FileState, JobFile, Leftover, Outcome
+from daemon.core.notice import Kind, Notice, Sink
 from daemon.core.problem import Problem
 from daemon.edges import ledger as ledger_module
 from daemon.edges.ledger import LEDGER_FILE, Entry, Ledger, Work, exists, is_daemon_alive
@@ -706,3 +707,68 @@ def test_a_reader_does_not_make_a_ledger(tmp_path: Path) -> None:
     """Only a daemon does: with no ledger there is nothing to be read."""
     with pytest.raises(LedgerUnavailable):
         Ledger(tmp_path, is_exclusive=False)
+
+
+# --- the outbox -----------------------------------------------------------------------------------
+
+
+def notice(number: int = 1, sink: Sink = Sink.URL) -> Notice:
+    return Notice(0, sink, Kind.FAILED, NOW, {"event": "failed", "n": number, "text": "a\0b\ud800"})
+
+
+def told(ledger: Ledger, *notices: Notice) -> list[int]:
+    return ledger.commit(Work(notices=list(notices)))
+
+
+def test_a_notice_is_kept_until_it_was_told(tmp_path: Path) -> None:
+    """As it was, whatever is in it, for the next daemon, too; in the order in which it was entered."""
+    with opened(tmp_path) as ledger:
+        numbers = told(ledger, notice(1), notice(2, Sink.COMMAND)) + told(ledger, notice(3))
+    with opened(tmp_path) as ledger:
+        assert ledger.pending_notices() == list(zip(numbers, (Sink.URL, Sink.COMMAND, Sink.URL), strict=True))
+        for number, wanted in zip(numbers, (notice(1), notice(2, Sink.COMMAND), notice(3)), strict=True):
+            assert ledger.notice(number) == replace(wanted, id=number)
+        ledger.commit(Work(notices_ended=numbers[:2]))
+        assert ledger.pending_notices() == [(numbers[2], Sink.URL)]
+        ledger.commit(Work(notices_ended=numbers))
+        assert ledger.pending_notices() == []
+        assert told(ledger, notice()) > numbers[2:], "no number is given twice"
+
+
+def test_tries_are_counted_for_good(ledger: Ledger) -> None:
+    """Or one that is never taken would begin anew with every start."""
+    (number,) = told(ledger, notice())
+    ledger.commit(Work(notice_tries={number: 3}))
+    assert ledger.notice(number).tries == 3
+
+
+def test_work_with_a_notice_alone_is_work() -> None:
+    """Each of the three."""
+    assert Work().is_empty
+    for work in (Work(notices=[notice()]), Work(notice_tries={1: 1}), Work(notices_ended=[1])):
+        assert not work.is_empty
+
+
+def test_a_notice_and_what_it_tells_of_are_one_transaction(ledger: Ledger) -> None:
+    """Neither is there without the other."""
+    job_file, (job,) = entered(ledger)
+    work = Work(notices=[notice()])
+    work.change_job(replace(job, state=State.RENDERING), replace(job, state=State.DONE))  # not as we left it
+    with pytest.raises(LedgerConflict):
+        ledger.commit(work)
+    assert ledger.pending_notices() == []
+    work = Work(notices=[notice()])
+    work.change_file(job_file, replace(job_file, outcome=Outcome.FAILED))
+    assert len(ledger.commit(work)) == 1
+    assert len(ledger.pending_notices()) == 1
+
+
+def test_another_daemons_notices_are_left_alone(ledger: Ledger) -> None:
+    """Neither told, nor counted, nor removed."""
+    (number,) = told(ledger, notice())
+    mine, ledger.owner = ledger.owner, "another"
+    assert ledger.pending_notices() == []
+    ledger.commit(Work(notices_ended=[number], notice_tries={number: 5}))
+    ledger.owner = mine
+    assert ledger.pending_notices() == [(number, Sink.URL)]
+    assert ledger.notice(number).tries == 0

@@ -54,6 +54,7 @@ def test_renders_in_flight_go_on_after_an_upgrade(state: Path) -> None:
         doubtful = ledger.earlier("doubt.yaml", "failed/doubt.yaml").jobs[0]
         assert (doubtful.failure, doubtful.asked_at, doubtful.is_adopted) == (Failure.IN_DOUBT, None, False)
         assert ledger.read_note("schema_version") == ledger_module.SCHEMA_VERSION
+        assert ledger.pending_notices() == []
     finally:
         ledger.close()
 

@@ -1263,12 +1263,30 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give f
 OPEN = Sharing(0o664, 0o2775)
 
 
+@contextlib.contextmanager
+def masked(bits: int) -> Iterator[None]:
+    """With this umask."""
+    before = os.umask(bits)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _refuse_change(code: int) -> Callable[..., None]:
+    """As fchmod(2) and fchown(2) may."""
+
+    def refuse(*_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return refuse
+
+
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     """The process's, for one test."""
-    before = os.umask(request.param)
-    yield request.param
-    os.umask(before)
+    with masked(request.param):
+        yield request.param
 
 
 def share(root: Path, sharing: Sharing) -> tuple[Spool, LogCapture]:
@@ -1306,7 +1324,7 @@ def modes_of(paths: dict[str, Path]) -> dict[str, int]:
 def test_without_modes_the_umask_decides(root: Path, umask: int) -> None:
     """Files and folders are what any program would make there."""
     spool, _ = share(root, Sharing())
-    for path in (path := make_all(spool)).values():
+    for path in make_all(spool).values():
         assert stat.S_IMODE(path.stat().st_mode) == (0o777 if path.is_dir() else 0o666) & ~umask
 
 
@@ -1316,11 +1334,7 @@ def test_what_is_made_has_its_mode_whatever_the_umask(root: Path, mode: int) -> 
     """Videos have all of it, what lies beside job files the read and write bits."""
     spool, said = share(root, Sharing(mode, 0o2775))
     found = modes_of(make_all(spool))
-    assert {what: bits for what, bits in found.items() if bits == 0o2775}.keys() == {
-        "inbox",
-        "mirrored",
-        "beside videos",
-    }
+    assert {found[what] for what in ("inbox", "mirrored", "beside videos")} == {0o2775}
     assert found["video"] == mode
     assert {found[what] for what in ("job file", "result", "error", "page")} == {mode & 0o666}
     assert said.entries == []
@@ -1356,22 +1370,19 @@ def test_a_mode_is_there_before_the_name_is(root: Path, monkeypatch: pytest.Monk
 
 
 def test_nothing_is_ever_too_open(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the widest umask, what is made has no bit too many from the first moment; parts lie where nobody can look."""
+    """With the widest umask, what is made never has a bit too many; parts lie where nobody can look."""
     made: dict[str, int] = {}
     real = os.fchmod
 
     def look(descriptor: int, mode: int) -> None:
-        name = Path(f"/proc/self/fd/{descriptor}").readlink().name  # noqa: PTH115 - of a descriptor
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
         made[name] = stat.S_IMODE(os.fstat(descriptor).st_mode) & ~mode
         real(descriptor, mode)
 
-    before = os.umask(0)
-    try:
-        monkeypatch.setattr(os, "fchmod", look)
+    monkeypatch.setattr(os, "fchmod", look)
+    with masked(0):
         spool, _ = share(root, Sharing(0o600, 0o700))
         make_all(spool)
-    finally:
-        os.umask(before)
     assert {name for name, excess in made.items() if excess} <= {"x.yaml", f"{LEDGER}-5.part"}
     assert stat.S_IMODE((spool.places.processing / ".downloads").stat().st_mode) == 0o700
 
@@ -1408,12 +1419,10 @@ def test_a_folder_that_was_left_half_made_is_finished(root: Path, monkeypatch: p
     """Killed before it had its mode, it has no name yet; the next attempt takes it up and leaves nothing behind."""
     spool, _ = share(root, OPEN)
     in_processing(spool, "sub/x.yaml")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fchmod", _refuse(errno.EIO))
-        before = os.umask(0o077)
+    with monkeypatch.context() as patch, masked(0o077):
+        patch.setattr(os, "fchmod", _refuse_change(errno.EIO))
         with pytest.raises(FilingDeferred):
             spool.file_away(filing("sub/x.yaml"))
-        os.umask(before)
     assert not (spool.places.failed / "sub").exists()
     spool.file_away(filing("sub/x.yaml", is_retry=True))
     assert [path.name for path in spool.places.failed.iterdir()] == ["sub"]
@@ -1484,14 +1493,12 @@ def test_a_copy_to_another_disk_has_the_mode(root: Path, other_disk: Path) -> No
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EINVAL, errno.ENOTSUP])
 def test_a_file_system_without_permissions_is_told_once(root: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     """exFAT, CIFS, a service that may not: the work goes on."""
-    monkeypatch.setattr(os, "fchmod", _refuse(code))
-    monkeypatch.setattr(os, "fchown", _refuse(code))
-    before = os.umask(0o077)
-    spool, said = share(root, Sharing(0o664, 0o2775, str(GIVEN)))
-    make_all(spool)
-    os.umask(before)
-    spool.discard(5)
-    publish(spool, 6)
+    monkeypatch.setattr(os, "fchmod", _refuse_change(code))
+    monkeypatch.setattr(os, "fchown", _refuse_change(code))
+    with masked(0o077):
+        spool, said = share(root, Sharing(0o664, 0o2775, str(GIVEN)))
+        make_all(spool)
+        publish(spool, 6)
     reasons = [entry["reason"] for entry in said.entries]
     assert {entry["event"] for entry in said.entries} == {"spool.permissions_refused"}
     assert len(reasons) == len(set(reasons))
@@ -1502,10 +1509,9 @@ def test_a_file_system_without_permissions_is_told_once(root: Path, monkeypatch:
 def test_a_file_system_that_only_seems_to_obey_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """CIFS and vfat may say yes and change nothing."""
     monkeypatch.setattr(os, "fchmod", lambda *_: None)
-    before = os.umask(0o077)
-    spool, said = share(root, Sharing(0o664))
-    publish(spool)
-    os.umask(before)
+    with masked(0o077):
+        spool, said = share(root, Sharing(0o664))
+        publish(spool)
     assert [entry["reason"] for entry in said.entries] == ["the mode 0664 was set, and 0600 came of it"]
 
 
@@ -1513,7 +1519,7 @@ def test_any_other_trouble_with_a_mode_defers(root: Path, monkeypatch: pytest.Mo
     """A disk that fails is no refusal."""
     spool, _ = share(root, Sharing(0o640))
     spool.part(5).write_bytes(CLIP)
-    monkeypatch.setattr(os, "fchmod", _refuse(errno.EIO))
+    monkeypatch.setattr(os, "fchmod", _refuse_change(errno.EIO))
     with pytest.raises(FilingDeferred):
         spool.publish(5, "", "x.mp4", size=len(CLIP), sha256=CLIP_DIGEST)
     assert files_in(spool.places.videos) == {}

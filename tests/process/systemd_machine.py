@@ -32,6 +32,7 @@ SYSTEMD: Final = Path(daemon.__file__).parents[1] / "systemd"
 PORT: Final = 8765
 ROOT: Final = "/srv/chromadrop"
 STATE: Final = "/var/lib/chromadrop"
+SOURCE: Final = "/root/chromadrop"
 _PLACES: Final = {
     "chromadrop.service": "/etc/systemd/system/chromadrop.service",
     "chromadrop@.service": "/etc/systemd/system/chromadrop@.service",
@@ -83,10 +84,17 @@ class Machine:
 
     Args:
         scratch: for what is bound into the container.
+        source: a copy of the checkout, which is at `SOURCE` then; nothing of chromadrop is installed.
     """
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, *, source: Path | None = None) -> None:
         self._scratch = scratch
+        self._source = source
+        self._venv = "/opt/chromadrop" if source is None else "/opt/simulator"
+        self.python = Path(os.path.realpath(sys.executable))
+        """The interpreter, as it is in the container."""
+        self.packages: list[str] = []
+        """Where all packages that chromadrop needs lie in the container."""
         self._name = f"chromadrop-{secrets.token_hex(4)}"
         self._cgroups = [folder / self._name for folder in _own_cgroups()]
         self._nspawn: subprocess.Popen[bytes] | None = None
@@ -160,40 +168,44 @@ class Machine:
         command += ["--setenv=SYSTEMD_PROC_CMDLINE=systemd.unit=basic.target"]
         for unit in _MASKED:
             command.append(f"--bind-ro=/dev/null:/etc/systemd/system/{unit}")
-        for name, place in _PLACES.items():
+        for name, place in _PLACES.items() if self._source is None else ():
             command.append(f"--bind-ro={SYSTEMD / name}:{place}")
+        if self._source is not None:
+            command.append(f"--bind={self._source}:{SOURCE}")
         return command + [f"--bind-ro={here}:{there}" for here, there in self._environment().items()]
 
     def _environment(self) -> Mapping[Path, str]:
-        """The running virtual environment as one at /opt/chromadrop that lies in nobody's home: what is to be bound."""
-        base, python = Path(sys.base_prefix), Path(os.path.realpath(sys.executable))
+        """The running virtual environment as one below /opt that lies in nobody's home: what is to be bound."""
+        base, venv = Path(sys.base_prefix), self._venv
         bound: dict[Path, str] = {}
         if not base.is_relative_to("/usr"):
             bound[base] = "/opt/python"
-            python = Path("/opt/python") / python.relative_to(base)
+            self.python = Path("/opt/python") / self.python.relative_to(base)
         made = self._scratch / "chromadrop"
         packages = made / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-        bound[made] = "/opt/chromadrop"
+        bound[made] = venv
         sources = [Path(daemon.__file__).parent, *{Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}]
-        inside = ["/opt/chromadrop/source/daemon"] + [f"/opt/chromadrop/packages{n}" for n in range(1, len(sources))]
+        self.packages = [f"{venv}/packages{n}" for n in range(1, len(sources))]
+        inside = [f"{venv}/source/daemon", *self.packages]
         bound |= dict(zip(sources, inside, strict=True))
-        for folder in [made / "bin", packages, *(made / Path(path).relative_to("/opt/chromadrop") for path in inside)]:
+        for folder in [made / "bin", packages, *(made / Path(path).relative_to(venv) for path in inside)]:
             folder.mkdir(parents=True)
-        (made / "bin/python").symlink_to(python)
-        (made / "pyvenv.cfg").write_text(f"home = {python.parent}\ninclude-system-site-packages = false\n")
-        (packages / "chromadrop.pth").write_text("\n".join(["/opt/chromadrop/source", *inside[1:]]) + "\n")
+        (made / "bin/python").symlink_to(self.python)
+        (made / "pyvenv.cfg").write_text(f"home = {self.python.parent}\ninclude-system-site-packages = false\n")
+        (packages / "chromadrop.pth").write_text("\n".join([f"{venv}/source", *self.packages]) + "\n")
         script = made / "bin/chromadrop"
-        script.write_text("#!/opt/chromadrop/bin/python\nimport sys\nfrom daemon.cli import main\nsys.exit(main())\n")
+        script.write_text(f"#!{venv}/bin/python\nimport sys\nfrom daemon.cli import main\nsys.exit(main())\n")
         script.chmod(0o755)
         return bound
 
     def _install(self) -> None:
         self.write("/etc/ld.so.conf", "/opt/python/lib\n/usr/local/lib\n")
         self.run("ldconfig")
-        self.write("/etc/chromadrop/aistudios-api-key", KEY + "\n", mode=0o600)
+        if self._source is None:
+            self.write("/etc/chromadrop/aistudios-api-key", KEY + "\n", mode=0o600)
         self.write("/etc/hosts", "127.0.0.1 localhost\n")
         self.run(
-            "systemd-run", "--quiet", "--unit=simulator", "/opt/chromadrop/bin/chromadrop", "simulate",
+            "systemd-run", "--quiet", "--unit=simulator", f"{self._venv}/bin/chromadrop", "simulate",
             f"--port={PORT}", f"--render-seconds={_RENDER_SECONDS}", f"--key={KEY}",
         )  # fmt: skip
         said = ("journalctl", "--unit=simulator", "--output=cat")
@@ -201,12 +213,12 @@ class Machine:
 
     # --- what can be done in it ---------------------------------------------------------------------
 
-    def run(self, *command: str, check: bool = True) -> str:
-        """Run it in the container, as root; what it says."""
+    def run(self, *command: str, check: bool = True, typed: str = "") -> str:
+        """Run it in the container, as root, with what is typed on its standard input; what it says."""
         entered = ["nsenter", f"--target={self._init}", "-m", "-p", "-u", "-i", "-n", "-C", "--", *command]
         ended = subprocess.run(
             entered,
-            stdin=subprocess.DEVNULL,
+            input=typed,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -239,7 +251,7 @@ class Machine:
         )
         url = f"http://127.0.0.1:{PORT}{path}"
         sent = "" if body is None else json.dumps(body)
-        return json.loads(self.run("/opt/chromadrop/bin/python", "-c", code, url, method, sent))
+        return json.loads(self.run(f"{self._venv}/bin/python", "-c", code, url, method, sent))
 
     def end_renders(self) -> None:
         """All that has been accepted so far is rendered now; otherwise a render has no end."""

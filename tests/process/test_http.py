@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
@@ -185,6 +186,27 @@ def test_an_address_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
         assert running.end() == 78
         assert "is not HOST:PORT" in "".join(running.lines)
         assert not (tmp_path / "state").exists()
+
+
+def test_the_pages_outlive_a_reload(tmp_path: Path) -> None:
+    """SIGHUP with other folders makes another daemon in the same process: at the same address, of the same health."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with Place(tmp_path, render_seconds=0.1) as place:
+        config = tmp_path / "config.yaml"
+        config.write_text(f"http: {{listen: '{address}'}}\n")
+        running = place.start("run")
+        pages = Pages(running)
+        assert pages.ill() == {}
+        config.write_text(f"http: {{listen: '{address}'}}\nfolders: {{videos: films}}\n")
+        running.process.send_signal(signal.SIGHUP)
+        assert Pages(running).address == pages.address == address
+        assert pages.ill() == {}
+        place.drop_at_once("a.yaml", job("hello"))
+        running.until("batch.filed", outcome="done")
+        wait_until(lambda: pages.figures()["chromadrop_batches_total done"] == 1, "counted")
+        assert running.terminate() == 0
+        assert running.said("http.unavailable") == []
 
 
 def test_run_once_ends_with_its_pages(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A real daemon as one user, producers as others in its group, on one folder: everybody can do what he has to.
 
-The interpreter may lie where only root can reach it, so the daemon's process imports everything as root and then becomes
-the daemon's user for good; producers are a shell, which lies where all can reach it.
+The interpreter may lie where only root can reach it, so the daemon's process imports everything as root and then
+becomes the daemon's user for good; producers are a shell, which lies where all can reach it.
 """
 
 from __future__ import annotations
@@ -185,9 +185,7 @@ def test_a_failed_file_is_mended_and_moved_back(shared: Shared) -> None:
     assert shared.act(BEN, "sed -i s/cloths/clothes/ failed/wrong.yaml; mv failed/wrong.yaml inbox/") == 0
     wait_for(shared, running, "done/wrong.yaml", "videos/wrong.mp4")
     assert not shared.is_there("failed/wrong.yaml.error.txt")
-    assert (
-        shared.act(ANNA, "rm failed/hopeless.yaml failed/hopeless.yaml.error.txt failed/hopeless.yaml.result.json") == 0
-    )
+    assert shared.act(ANNA, "cd failed; rm hopeless.yaml hopeless.yaml.error.txt hopeless.yaml.result.json") == 0
     assert shared.place.simulator.accepted_by_text() == {"wrong": 1}
     assert running.terminate() == 0, "".join(running.lines)[-3000:]
 
