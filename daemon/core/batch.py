@@ -2,6 +2,7 @@
 
 The forms of a job file: one mapping; a list of mappings; several documents; a mapping with ``jobs:`` and, if wanted,
 ``defaults:``, which a job's own fields beat. Either every job of a file is valid, or all that is wrong is told at once.
+Tables and texts (`daemon.core.table`, `daemon.core.plain_text`) have their jobs made here too, by `JobReader`.
 """
 
 from __future__ import annotations
@@ -18,14 +19,27 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from daemon.core import yaml_text
+from daemon.core.defaults import NO_DEFAULTS, VIDEO_NAME, Defaults, Given
 from daemon.core.errors import BatchInvalid
 from daemon.core.problem import Problem, did_you_mean
+from daemon.core.video_name import check_template
 from daemon.core.yaml_text import MAX_BYTES, is_half_copied, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["MAX_BYTES", "Batch", "Request", "is_half_copied", "job_schema", "parse_batch"]
+__all__ = [
+    "MAX_BYTES",
+    "Batch",
+    "JobReader",
+    "Request",
+    "all_fields",
+    "hint_for",
+    "is_half_copied",
+    "job_schema",
+    "parse_batch",
+    "parse_defaults",
+]
 
 MAX_NAME_CHARACTERS: Final = 200
 RESOLUTIONS: Final = ("4k", "1080", "720", "480")
@@ -36,12 +50,16 @@ class Place:
     """Where a request stands in its job file.
 
     Attributes:
-        path: such as ``jobs[2]``; empty where the file is one job.
+        path: such as ``jobs[2]``, or ``row 3`` of a table; empty where the file is one job.
         fields: line and column of each field's value, 1-based.
+        given: the values that were not written in the file.
+        joint: between the path and a field's name.
     """
 
     path: str
     fields: Mapping[str, tuple[int, int]]
+    given: Mapping[str, Given] = field(default_factory=dict)
+    joint: str = "."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +71,16 @@ class Request:
         name: the video's file name as a person wished it, without making it safe yet.
         may_pay_again: a person's word (``pay_again: true``) that a job in doubt may be exported again.
         place: where it stands in the job file; None where the file is not at hand (the ledger does not keep it).
+        template: of the video's name, where the folder has one and the job has no name.
+        is_marked_done: a row of a table that says that its video is made, which must then be so.
     """
 
     body: Mapping[str, str | float | bool]
     name: str | None = None
     may_pay_again: bool = False
     place: Place | None = field(default=None, compare=False, repr=False)
+    template: str | None = None
+    is_marked_done: bool = field(default=False, compare=False, repr=False)
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,8 +92,11 @@ class Request:
         """Something that is wrong with the value of a field, at its place where that is known."""
         if self.place is None:
             return Problem(message, path=name)
+        given = self.place.given.get(name)
+        if given is not None:
+            return Problem(message, given.node.line or None, given.node.column or None, given.path, given.where)
         line, column = self.place.fields.get(name, (None, None))
-        return Problem(message, line, column, _joined(self.place.path, name))
+        return Problem(message, line, column, _joined(self.place.path, name, self.place.joint))
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,25 +257,46 @@ _FORMS: Final = ("jobs", "defaults")
 _NEARLY_FORMS: Final = frozenset({"job", "jobs", "default", "defaults"})
 
 
-def parse_batch(content: bytes, version: str = "v2") -> Batch:
+def parse_batch(content: bytes, version: str = "v2", defaults: Defaults = NO_DEFAULTS) -> Batch:
     """The requests of a job file.
 
     Args:
         content: the file's bytes.
         version: of the API, ``v2`` or ``v3``: decides which fields there are.
+        defaults: what the file's folder gives.
 
     Raises:
         BatchInvalid: with everything that is wrong; where that is much, the last problem says how much more.
         ValueError: there is no such version.
     """
-    model = _model(version)
     reading = yaml_text.read(yaml_text.decode(content))
     requests: list[Request] = []
     if reading.is_whole:
-        requests = _Reader(model, reading).requests()
+        requests = _Reader(version, reading, defaults).requests()
     if reading.problems:
         raise BatchInvalid(reading.problems.listed())
     return Batch(tuple(requests))
+
+
+def parse_defaults(content: bytes, version: str, where: str) -> Defaults:
+    """What a ``_defaults.yaml`` gives for what is dropped in its folder and below.
+
+    Args:
+        content: the file's bytes.
+        version: of the API.
+        where: the file, as a person would look for it; stands in problems that come of its values later.
+
+    Raises:
+        BatchInvalid: with everything that is wrong.
+        ValueError: there is no such version.
+    """
+    reading = yaml_text.read(yaml_text.decode(content))
+    values: dict[str, yaml_text.Node] = {}
+    if reading.is_whole:
+        values = _DefaultsReader(version, reading.problems).values(reading.documents)
+    if reading.problems:
+        raise BatchInvalid(reading.problems.listed())
+    return Defaults({name: Given(node, where, name) for name, node in values.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,14 +307,106 @@ class _Candidate:
     defaults: dict[str, yaml_text.Node]
 
 
-class _Reader:
-    """One file's nodes to requests; what is wrong goes to the reading's problems."""
+class JobReader:
+    """The fields of single jobs to requests; what is wrong goes to the problems.
 
-    def __init__(self, model: type[_Job], reading: yaml_text.Reading) -> None:
-        self._model = model
-        self._fields = _fields(model)
-        self._required = frozenset(name for name, info in model.model_fields.items() if info.is_required())
-        self._problems = reading.problems
+    Args:
+        version: of the API.
+        problems: to be added to.
+        defaults: what the file's folder gives.
+
+    Raises:
+        ValueError: there is no such version.
+    """
+
+    def __init__(self, version: str, problems: yaml_text.Problems, defaults: Defaults = NO_DEFAULTS) -> None:
+        self._model = _model(version)
+        self._problems = problems
+        self._given = defaults.fields
+        self._template = defaults.video_name
+        self.fields = _fields(self._model)
+        self.required = tuple(name for name, info in self._model.model_fields.items() if info.is_required())
+
+    def request(
+        self,
+        node: yaml_text.Mapping,
+        path: str,
+        *,
+        defaults: Mapping[str, yaml_text.Node] | None = None,
+        joint: str = ".",
+        is_marked_done: bool = False,
+    ) -> Request | None:
+        """One job; None where something is wrong with it.
+
+        Args:
+            node: its own fields.
+            path: of the job in its file.
+            defaults: of its file, which beat the folder's.
+            joint: between the path and a field's name.
+            is_marked_done: see `Request`.
+        """
+        own = {**(defaults or {}), **{key.text: value for key, value in node.entries}}
+        given = {name: found for name, found in self._given.items() if name not in own}
+        fields = {name: found.node for name, found in given.items()} | own
+        try:
+            job = self._model.model_validate(fields)
+        except ValidationError as error:
+            self._report(error, fields, node, path, joint=joint)
+            return None
+        place = Place(path, {name: (value.line, value.column) for name, value in own.items()}, given, joint)
+        template = None if job.name else self._template
+        return Request(job.body(), job.name, bool(job.pay_again), place, template, is_marked_done)
+
+    def _check_some(self, fields: dict[str, yaml_text.Node], node: yaml_text.Mapping, path: str) -> None:
+        """Note what is wrong with fields that are not yet a whole job."""
+        try:
+            self._model.model_validate(fields)
+        except ValidationError as error:
+            self._report(error, fields, node, path, is_partial=True)
+
+    def _report(
+        self,
+        error: ValidationError,
+        fields: dict[str, yaml_text.Node],
+        node: yaml_text.Mapping,
+        path: str,
+        *,
+        is_partial: bool = False,
+        joint: str = ".",
+    ) -> None:
+        """What the model found, at the places where it can be mended."""
+        missing = [name for name in self.required if name not in fields]
+        if self._problems.is_full:
+            # Telling costs far more than counting, and nothing more will be told.
+            self._problems.count(error.error_count() - len(missing) + bool(missing and not is_partial))
+            return
+        if missing and not is_partial:
+            verb = "is" if len(missing) == 1 else "are"
+            words = f"{yaml_text.words_of(missing)} {verb} missing; every job needs {_pronoun(missing)}"
+            self._problems.add(words, node, path=path, kind="missing")
+        keys = {key.text: key for key, _ in node.entries}
+        for flaw in error.errors(include_url=False, include_input=False):
+            name = str(flaw["loc"][0])
+            if flaw["type"] == "extra_forbidden":
+                self._refuse_key(keys[name], path, self.fields)
+            elif flaw["type"] != "missing":
+                path_to = _joined(path, name, joint)
+                self._problems.add(f"'{name}' {flaw['msg']}", fields[name], path=path_to, kind="value")
+
+    def _refuse_key(self, key: yaml_text.Scalar, path: str, known: Iterable[str]) -> None:
+        self._problems.add(
+            lambda: f"the key {shown(key.text)} is not known.{hint_for(key.text, known)}",
+            key,
+            path=_joined(path, shown(key.text)[1:-1]),
+            kind="key",
+        )
+
+
+class _Reader(JobReader):
+    """One YAML file's nodes to requests."""
+
+    def __init__(self, version: str, reading: yaml_text.Reading, defaults: Defaults) -> None:
+        super().__init__(version, reading.problems, defaults)
         self._documents = [document for document in reading.documents if not _is_blank(document)]
 
     def requests(self) -> list[Request]:
@@ -296,7 +434,7 @@ class _Reader:
         fields: dict[str, yaml_text.Node] = {}
         for key, node in document.entries:
             fields[key.text] = node
-            if key.text in self._fields:
+            if key.text in self.fields:
                 self._problems.add(
                     f"'{key.text}' belongs into each job, or under 'defaults:' for all of them", key, kind="key"
                 )
@@ -320,60 +458,61 @@ class _Reader:
             self._problems.add("must be a mapping, such as 'language: en'", node, path="defaults", kind="value")
             return {}
         fields = {key.text: value for key, value in node.entries}
-        try:
-            self._model.model_validate(fields)
-        except ValidationError as error:
-            self._report(error, fields, node, "defaults", is_partial=True)
-        return {name: value for name, value in fields.items() if name in self._fields}
+        self._check_some(fields, node, "defaults")
+        return {name: value for name, value in fields.items() if name in self.fields}
 
     def _request(self, candidate: _Candidate, path: str) -> Request | None:
         node = candidate.node
         if not isinstance(node, yaml_text.Mapping):
             self._problems.add(lambda: _not_a_job(node), node, path=path, kind="value")
             return None
-        fields = candidate.defaults | {key.text: value for key, value in node.entries}
-        try:
-            job = self._model.model_validate(fields)
-        except ValidationError as error:
-            self._report(error, fields, node, path)
-            return None
-        place = Place(path, {name: (value.line, value.column) for name, value in fields.items()})
-        return Request(job.body(), job.name, bool(job.pay_again), place)
+        return self.request(node, path, defaults=candidate.defaults)
 
-    def _report(
-        self,
-        error: ValidationError,
-        fields: dict[str, yaml_text.Node],
-        node: yaml_text.Mapping,
-        path: str,
-        *,
-        is_partial: bool = False,
-    ) -> None:
-        """What the model found, at the places where it can be mended."""
-        missing = [name for name in self._fields if name in self._required and name not in fields]
-        if self._problems.is_full:
-            # Telling costs far more than counting, and nothing more will be told.
-            self._problems.count(error.error_count() - len(missing) + bool(missing and not is_partial))
-            return
-        if missing and not is_partial:
-            verb = "is" if len(missing) == 1 else "are"
-            words = f"{yaml_text.words_of(missing)} {verb} missing; every job needs {_pronoun(missing)}"
-            self._problems.add(words, node, path=path, kind="missing")
-        keys = {key.text: key for key, _ in node.entries}
-        for flaw in error.errors(include_url=False, include_input=False):
-            name = str(flaw["loc"][0])
-            if flaw["type"] == "extra_forbidden":
-                self._refuse_key(keys[name], path, self._fields)
-            elif flaw["type"] != "missing":
-                self._problems.add(f"'{name}' {flaw['msg']}", fields[name], path=_joined(path, name), kind="value")
 
-    def _refuse_key(self, key: yaml_text.Scalar, path: str, known: Iterable[str]) -> None:
-        self._problems.add(
-            lambda: f"the key {shown(key.text)} is not known.{_hint(key.text, known)}",
-            key,
-            path=_joined(path, shown(key.text)[1:-1]),
-            kind="key",
-        )
+_OF_ONE_JOB: Final = ("text", "name", "pay_again")
+
+
+class _DefaultsReader(JobReader):
+    """A ``_defaults.yaml``'s nodes to values by field."""
+
+    def values(self, documents: Iterable[yaml_text.Node]) -> dict[str, yaml_text.Node]:
+        """The values; meaningless where there are problems afterwards."""
+        written = [document for document in documents if not _is_blank(document)]
+        for extra in written[1:]:
+            self._problems.add("a second document; a folder has one set of defaults, remove the ---", extra)
+        found: dict[str, yaml_text.Node] = {}
+        for document in written[:1]:
+            if isinstance(document, yaml_text.Mapping):
+                found = self._values(document)
+            else:
+                words = f"this is {yaml_text.kind_of(document)}; write lines such as 'language: en'"
+                self._problems.add(words, document, kind="value")
+        return found
+
+    def _values(self, document: yaml_text.Mapping) -> dict[str, yaml_text.Node]:
+        fields = {key.text: value for key, value in document.entries}
+        known = [*(name for name in self.fields if name not in _OF_ONE_JOB), VIDEO_NAME]
+        for key, _ in document.entries:
+            if key.text in _OF_ONE_JOB:
+                hint = f"; the template of the folder's videos is '{VIDEO_NAME}'" if key.text == "name" else ""
+                self._problems.add(f"'{key.text}' belongs into each job, not into the defaults{hint}", key, kind="key")
+            elif key.text in _NEARLY_FORMS:
+                self._problems.add(f"write the fields themselves, without '{key.text}:' around them", key, kind="key")
+            elif key.text not in known:
+                self._refuse_key(key, "", known)
+        if VIDEO_NAME in fields:
+            self._check_template(fields[VIDEO_NAME])
+        kept = {name: node for name, node in fields.items() if name in known}
+        self._check_some({name: node for name, node in kept.items() if name != VIDEO_NAME}, document, "")
+        return kept
+
+    def _check_template(self, node: yaml_text.Node) -> None:
+        if not isinstance(node, yaml_text.Scalar):
+            wrong = [f"must be one text such as {{file}}-{{n}}, not {yaml_text.kind_of(node)}; put it in quotes"]
+        else:
+            wrong = [] if node.is_null else check_template(node.text)
+        if wrong:
+            self._problems.add(f"'{VIDEO_NAME}' {'; '.join(wrong)}", node, path=VIDEO_NAME, kind="value")
 
 
 def _is_blank(node: yaml_text.Node) -> bool:
@@ -393,7 +532,8 @@ def _not_a_job(node: yaml_text.Node) -> str:
     return f"this is {yaml_text.kind_of(node)}, not a job; {_JOB_LOOKS}, with a space behind each colon"
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
+def hint_for(name: str, known: Iterable[str]) -> str:
+    """What a person who wrote a name that is not known probably meant, with a leading space; may be empty."""
     others = (version for version, model in _MODELS.items() if name in _fields(model))
     belongs = next((f" It is for the API's {version}, which is not the one in use." for version in others), "")
     return did_you_mean(name[:40], known) or belongs
@@ -407,8 +547,13 @@ def _pronoun(names: list[str]) -> str:
     return "it" if len(names) == 1 else "them"
 
 
-def _joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+def all_fields() -> frozenset[str]:
+    """The fields of every version."""
+    return frozenset(name for model in _MODELS.values() for name in _fields(model))
+
+
+def _joined(path: str, name: str, joint: str = ".") -> str:
+    return f"{path}{joint}{name}" if path else name
 
 
 # --- the schema ---------------------------------------------------------------------------------------------------

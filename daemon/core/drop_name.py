@@ -8,7 +8,19 @@ from typing import Final
 
 PAUSE_NAME: Final = "PAUSE"
 
-_DROP_ENDINGS: Final = (".yaml", ".yml")
+DEFAULTS_NAMES: Final = ("_defaults.yaml", "_defaults.yml")
+"""What gives the defaults of a folder, in any case of letters."""
+RESULT_TABLE: Final = ".result.csv"
+"""Behind the name of a table: the table with what became of each row."""
+
+_DROP_ENDINGS: Final = (".yaml", ".yml", ".csv", ".txt")
+_TABLE_ENDING: Final = ".csv"
+_TEXT_ENDING: Final = ".txt"
+# Texts that stand in folders for people to read, what we write ourselves, and what hides a second ending on Windows.
+_NO_TEXT: Final = re.compile(r"(?:(?:readme|howto|_defaults)(?: \(\d+\))?|.*\.(?:error|ya?ml|csv))\.txt", re.DOTALL)
+# As systems name copies of them, too.
+_RESULT: Final = re.compile(r".*\.result(?: ?-? ?(?:copy|복사본|\(\d+\)))*\.csv", re.DOTALL)
+_NO_TABLE: Final = re.compile(r"_defaults(?: \(\d+\))?\.csv")
 _IGNORED_BEGINNINGS: Final = (".", "~$")
 # Recycle bins and snapshots hold what people threw away: rendering that again would cost money.
 _IGNORED_FOLDERS: Final = frozenset(
@@ -45,18 +57,25 @@ _ONEDRIVE_COPY: Final = re.compile(r"-(?:DESKTOP-[A-Z0-9]{7}|LAPTOP-[A-Z0-9]{8})
 
 
 class Kind(enum.StrEnum):
-    """What a name in inbox/ stands for."""
+    """What a name in inbox/ stands for.
+
+    DEFAULTS gives the defaults of its folder; RESULT is a table with what became of each row, which is left lying.
+    """
 
     DROP = "drop"
     IGNORED = "ignored"
     CONFLICT = "conflict"
     PAUSE = "pause"
+    DEFAULTS = "defaults"
+    RESULT = "result"
 
 
 def kind(name: str) -> Kind:
     """What a path relative to inbox/ (with ``/``) stands for.
 
-    ``.yaml`` and ``.yml`` in any case are drops, unless a program made them for itself (DESIGN, "Not drops").
+    ``.yaml``, ``.yml``, ``.csv``, and ``.txt`` in any case are drops, unless a program made them for itself (DESIGN,
+    "Not drops"); a text only where its folder's defaults give the rest (`is_text`). A table of results is none: whose
+    rows it would order again is not known.
     """
     if name == PAUSE_NAME:
         return Kind.PAUSE
@@ -68,7 +87,51 @@ def kind(name: str) -> Kind:
     stem = base.rpartition(".")[0]
     if _CONFLICT_COPY.search(stem) or _ONEDRIVE_COPY.search(stem):
         return Kind.CONFLICT
-    return Kind.DROP
+    return _kind_of_ours(base.lower())
+
+
+def _kind_of_ours(base: str) -> Kind:
+    if base in DEFAULTS_NAMES:
+        return Kind.DEFAULTS
+    if _RESULT.fullmatch(base):
+        return Kind.RESULT
+    return Kind.IGNORED if _NO_TEXT.fullmatch(base) or _NO_TABLE.fullmatch(base) else Kind.DROP
+
+
+def is_text(name: str) -> bool:
+    """Whether a drop is a text: one job, where the folder's defaults give the rest."""
+    return name.lower().endswith(_TEXT_ENDING)
+
+
+def is_table(name: str) -> bool:
+    """Whether a drop is a table: one job a row."""
+    return name.lower().endswith(_TABLE_ENDING)
+
+
+def is_defaults(name: str) -> bool:
+    """Whether the name is that of a folder's defaults."""
+    return kind(name) is Kind.DEFAULTS
+
+
+def folders_of(name: str) -> tuple[str, ...]:
+    """The folders whose defaults hold for a name, outermost first; inbox/ itself is empty."""
+    parts = name.split("/")[:-1]
+    return tuple("/".join(parts[:count]) for count in range(len(parts) + 1))
+
+
+_SCRATCH_ENDINGS: Final = (".part", ".partial", ".tmp", ".crdownload", ".download", ".swp", ".bak", ".orig", "~")
+_SCRATCH_NAMES: Final = frozenset({"thumbs.db", "desktop.ini"})
+
+
+def is_stranger(name: str) -> bool:
+    """Whether a file that is no drop was probably meant as one: nobody's scratch, so that a person should be told.
+
+    Args:
+        name: path relative to inbox/, of kind IGNORED, and of a file.
+    """
+    base = name.rpartition("/")[2].lower()
+    is_scratch = base.startswith(_IGNORED_BEGINNINGS) or base.endswith(_SCRATCH_ENDINGS) or base in _SCRATCH_NAMES
+    return not is_scratch
 
 
 def is_ignored_folder(base: str) -> bool:

@@ -44,6 +44,25 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Lying:
+    """What lay in inbox/ at the last look, for people.
+
+    Attributes:
+        waiting: as in `ScanEnded`.
+        waiting_count: how many there are altogether.
+        strangers: names that are no job files' and nobody's scratch, such as ``x.yaml.txt``; the first of them.
+        stranger_count: how many there are altogether.
+        unread: subfolders that could not be read, and why.
+    """
+
+    waiting: tuple[Waiting, ...] = ()
+    waiting_count: int = 0
+    strangers: tuple[str, ...] = ()
+    stranger_count: int = 0
+    unread: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DropReady:
     """A drop has settled and was read; said once, until it is claimed or released."""
 

@@ -179,7 +179,7 @@ def read_documents(text: str, limits: Limits = LIMITS) -> list[Node]:
 def read(text: str, limits: Limits = LIMITS) -> Reading:
     """The documents of a text, together with everything that is wrong as YAML."""
     problems = Problems(limits.problems)
-    _find_unprintable(text, problems)
+    find_unprintable(text, problems)
     if problems:
         return Reading((), problems, is_whole=False)
     reader = _Reader(text, limits, problems)
@@ -213,7 +213,7 @@ def decode(content: bytes) -> str:
     is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = _decode_as("utf-16" if is_utf_16 else "utf-8-sig", content)
     if _NUL in text:
-        line, column = _position(text, text.index(_NUL))
+        line, column = position(text, text.index(_NUL))
         is_unmarked = not is_utf_16 and _looks_like_utf_16(content)
         words = f"the file is UTF-16 without its mark; {_SAVE_AS}" if is_unmarked else _HALF_COPIED
         raise BatchInvalid([Problem(words, line=line, column=column)])
@@ -227,7 +227,7 @@ def _decode_as(encoding: str, content: bytes) -> str:
         # Not error.start: the codecs that skip a byte-order mark count without it.
         offset = error.start + len(content) - len(error.object)
         before = content[:offset].decode(encoding, errors="ignore")
-        line, column = _position(before, len(before))
+        line, column = position(before, len(before))
         raise BatchInvalid([Problem(_undecodable(content, offset, encoding), line, column)]) from None
 
 
@@ -255,24 +255,25 @@ def _looks_like_utf_16(content: bytes) -> bool:
 _BREAKS: Final = ("\x85", "\u2028", "\u2029")
 # Escapes can still make these: NUL, which databases refuse, and (without libyaml) lone surrogates.
 _UNSENDABLE: Final = re.compile("[\0\ud800-\udfff]")
+_ESCAPE: Final = 'delete it, or write it as an escape within "double quotes"'
 _UNPRINTABLE: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def _position(text: str, index: int) -> tuple[int, int]:
+def position(text: str, index: int) -> tuple[int, int]:
     """Line and column of a character: line breaks are LF, CR LF, and CR alone."""
     before = text[:index].replace("\r\n", "\n").replace("\r", "\n")
     return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 
-def _find_unprintable(text: str, problems: Problems) -> None:
+def find_unprintable(text: str, problems: Problems, cure: str = _ESCAPE) -> None:
+    """Note control characters, which nobody means: the first ones, and what to do about them."""
     for number, match in enumerate(_UNPRINTABLE.finditer(text)):
         if number == _FEW:
-            problems.add("there are more such characters behind this one", _position(text, match.start()))
+            problems.add("there are more such characters behind this one", position(text, match.start()))
             return
         problems.add(
-            f"an invisible control character (U+{ord(match[0]):04X}) is here; delete it, or write it as "
-            'an escape within "double quotes"',
-            _position(text, match.start()),
+            f"an invisible control character (U+{ord(match[0]):04X}) is here; {cure}",
+            position(text, match.start()),
         )
 
 
@@ -334,7 +335,7 @@ class _Reader:
         self._nodes = 0
         self._characters = 0
         self._text, self._restored = _without_breaks(text)
-        self._end = _position(text, len(text))
+        self._end = position(text, len(text))
 
     def run(self) -> bool:
         """Read to the end; False where that was not possible."""

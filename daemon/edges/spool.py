@@ -1008,7 +1008,9 @@ def _is_page_of_ours(page: Path) -> bool:
     """Whether nothing of that name is there, or a page of an earlier turn."""
     try:
         with _open_plain(page) as opened:
-            return PAGE_MARK in opened.read(4096)
+            found = opened.read(4096)
+            # Of a page that was not synced a power cut may leave the name alone.
+            return PAGE_MARK in found or not found.strip(b"\0")
     except FileNotFoundError:
         return True
 

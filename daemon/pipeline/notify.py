@@ -1,4 +1,4 @@
-"""Notify: tell a command or an address of what has happened, at least once: what was taken may look as if it was not."""
+"""Notify: tell a command or an address of what has happened, at least once: what was taken may not look so."""
 
 from __future__ import annotations
 

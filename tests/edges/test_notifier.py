@@ -419,6 +419,16 @@ def test_neither_netrc_nor_a_proxy_has_a_say_on_loopback(tmp_path: Path, monkeyp
     assert proxy.connections == 0
 
 
+def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sees the host, and nothing of the address; one that does not answer is not waited for longer than anyone."""
+    with WireServer(lambda peer: (peer.read_request(), peer.hang())[1]) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        with pytest.raises(NoticeDeferred, match="the address did not answer in time"):
+            post("https://hook.example", 0.3)
+    assert proxy.requests[0].startswith(b"CONNECT hook.example:443")
+    assert TOKEN.encode() not in proxy.requests[0]
+
+
 def test_closing_cuts_what_is_under_way() -> None:
     """A slow address delays no stop, and what it did not answer is told again at the next start."""
     asked = threading.Event()

@@ -80,7 +80,7 @@ def _is_empty(path: Path) -> bool:
 
 
 class Machine:
-    """Debian's systemd with chromadrop installed as systemd/README.md says, and the simulator as another service.
+    """Debian's systemd with chromadrop installed as docs/install.md says, and the simulator as another service.
 
     Args:
         scratch: for what is bound into the container.

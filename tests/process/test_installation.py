@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from place import KEY, job, listed, wait_until
+from place import KEY, Place, Running, job, listed, wait_until
 from systemd_machine import PORT, ROOT, SOURCE, STATE, Machine, Service, why_not
+
+from daemon.simulator.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +33,8 @@ jobs: {{poll_seconds: 0.2, max_rendering: 2}}
 """
 FILLED: Final = {
     r"^folders:$": f"{HURRY}folders:",  # the simulator for the cloud
-    r"^echo '//server/films .*'": "install -d /var/share && echo '/var/share /srv/chromadrop none bind 0 0'",
+    r"^echo '//server/films .*'": "install -d -o chromadrop -g chromadrop -m 2770 /var/share && echo '/var/share /srv/chromadrop none bind 0 0'",
+    r"^systemd-creds encrypt": "systemd-creds encrypt --with-key=host",  # a TPM, or a disk
     r"/usr/local/": "/run/local/",  # /usr is the host's own, and read-only
 }
 """What stands for something that the reader of the page has, and the machine has not."""
@@ -67,6 +71,10 @@ class Operator:
         self.machine = machine
         self.left = list(blocks())
         self._functions = ""
+        machine.run("mkdir", "--parents", "/run/local/bin")
+        # What every Debian has in /etc, which is empty here.
+        permit = "".join(f"{kind} sufficient pam_permit.so\n" for kind in ("auth", "account", "session"))
+        machine.write("/etc/pam.d/runuser", permit)
         path = f"/run/local/bin:{machine.python.parent}:/usr/sbin:/usr/bin:/sbin:/bin"
         self._environ = [
             *(f"PATH={path}", "HOME=/root", "LANG=C.UTF-8", f"PYTHONPATH={':'.join(machine.packages)}"),
@@ -108,19 +116,29 @@ def install(operator: Operator, service: Service) -> None:
     assert re.search("^d ?", operator.machine.run("stat", "--format=%F", "/opt/chromadrop/lib"))
 
 
+WORK: Final = {
+    "films.yaml": listed(job("one"), job("two")),
+    "refused.yaml": job("no thanks"),
+    "doubt.yaml": job("perhaps"),
+    "bad.yaml": "modle: x\n",
+}
+FAULTS: Final = ("export:http,code=400,match=no thanks", "export:http,code=500,match=perhaps")
+
+
+def faults() -> tuple[Fault, ...]:
+    """What goes wrong at `WORK`."""
+    return tuple(Fault.parse(text) for text in FAULTS)
+
+
 def work(operator: Operator, service: Service) -> None:
     """One file done, one refused, one in doubt, one that is not valid, and one that waits."""
-    service.drop("films.yaml", listed(job("one"), job("two")))
-    service.wait_for_videos(2)
-    service.wait_for("done/films.yaml")
-    service.machine.add_fault("export:http,code=400,match=no thanks")
-    service.machine.add_fault("export:http,code=500,match=perhaps")
-    service.drop("refused.yaml", job("no thanks"))
-    service.wait_for("failed/refused.yaml")
-    service.drop("doubt.yaml", job("perhaps"))
-    service.wait_for("failed/doubt.yaml")
-    service.drop("bad.yaml", "modle: x\n")
-    service.wait_for("failed/bad.yaml")
+    for fault in FAULTS:
+        service.machine.add_fault(fault)
+    for name, content in WORK.items():
+        service.drop(name, content)
+        if name == "films.yaml":
+            service.wait_for_videos(2)
+        service.wait_for(f"{'done' if name == 'films.yaml' else 'failed'}/{name}.result.json")
     (service.root / "inbox/PAUSE").touch()
     service.wait_for_state("^paused")
     service.drop("waits.yaml", job("waits"))
@@ -133,7 +151,7 @@ def work(operator: Operator, service: Service) -> None:
     assert counts == {"queued": 1, "exporting": 0, "rendering": 0, "done": 0, "failed": 0}
 
 
-def ask_the_log(operator: Operator) -> None:
+def ask_the_log(operator: Operator | Desk) -> None:
     """Each query gives what has happened in `work`, and no more."""
 
     def rows() -> list[list[str]]:
@@ -165,6 +183,59 @@ def ask_the_log(operator: Operator) -> None:
     assert waiting[0] == "paused: inbox/PAUSE is there"
     assert waiting[1].startswith("waits.yaml, job 1: queued since ")
     assert len(waiting) == 2
+
+
+class Desk:
+    """The log queries of the page where nothing but jq is there: what else they call is played.
+
+    Args:
+        place: has a daemon that has done its work.
+        running: that daemon.
+        folder: for the players.
+    """
+
+    def __init__(self, place: Place, running: Running, folder: Path) -> None:
+        self._place = place
+        self._functions = ""
+        self._left = [block for heading, block in blocks() if heading == "Log queries"]
+        # As journalctl -u tells it, with what systemd says of the unit, and what Python may say at its end.
+        (folder / "lines").write_text(
+            "".join(["Started chromadrop.\n", "12\n", *running.lines, "Current thread (most\n"])
+        )
+        python = f'cd "{place.root}" && exec "{sys.executable}" -m daemon "$@"'
+        players = {"journalctl": f'cat "{folder}/lines"', "runuser": 'shift 3; exec "$@"', "chromadrop": python}
+        for name, does in players.items():
+            (folder / name).write_text(f"#!/bin/sh\n{does}\n")
+            (folder / name).chmod(0o755)
+        self._environ = {**place.environ, "PYTHONPATH": str(CHECKOUT), "PATH": f"{folder}:{os.environ['PATH']}"}
+
+    def follow(self, _heading: str) -> str:
+        """Run the next block; what it says."""
+        block = self._left.pop(0)
+        if re.match(r"\w+\(\) \{", block):
+            self._functions += block
+        script = f"set -euo pipefail\n{self._functions}\n{block}"
+        return subprocess.run(
+            ["bash", "-c", script], env=self._environ, stdout=subprocess.PIPE, text=True, timeout=60, check=True
+        ).stdout
+
+
+@pytest.mark.skipif(shutil.which("jq") is None or shutil.which("bash") is None, reason="needs jq and bash")
+def test_every_log_query_tells_what_happened(tmp_path: Path) -> None:
+    """The queries of the page, on the lines of a real daemon."""
+    (tmp_path / "root").mkdir()
+    with Place(tmp_path / "root", faults=faults()) as place:
+        running = place.start("run")
+        for name, content in WORK.items():
+            place.drop_at_once(name, content)
+            running.until("batch.filed", file=name)
+        place.drop("PAUSE", "")
+        running.until("queue.paused")
+        place.drop_at_once("waits.yaml", job("waits"))
+        running.until("job.queued")
+        (tmp_path / "bin").mkdir()
+        ask_the_log(Desk(place, running, tmp_path / "bin"))
+        assert running.terminate() == 0
 
 
 TO_SCHEMA_1: Final = """

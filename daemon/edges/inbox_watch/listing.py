@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from daemon.core.drop_name import PAUSE_NAME, Kind, is_ignored_folder, kind
+from daemon.core.drop_name import PAUSE_NAME, Kind, is_ignored_folder, is_stranger, kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+MOST_STRANGERS: Final = 100
 
 
 @dataclass(slots=True)
@@ -19,6 +22,7 @@ class Listing:
     Attributes:
         drops: names of drops, relative to inbox/ with ``/``; whatever they lead to.
         conflicts: names of sync-conflict copies.
+        strangers: names of files that people may have meant as drops.
         unread: subfolders that could not be read, and why; nothing is known of what is below them.
         is_paused: there is a file ``PAUSE``.
         is_whole: it was not broken off.
@@ -26,9 +30,14 @@ class Listing:
 
     drops: set[str] = field(default_factory=set)
     conflicts: set[str] = field(default_factory=set)
+    strangers: set[str] = field(default_factory=set)
     unread: dict[str, str] = field(default_factory=dict)
     is_paused: bool = False
     is_whole: bool = True
+
+    def first_strangers(self) -> tuple[str, ...]:
+        """The first of the strangers, by name."""
+        return tuple(heapq.nsmallest(MOST_STRANGERS, self.strangers))
 
     def is_unknown(self, name: str) -> bool:
         """Whether the name lies below a subfolder that could not be read."""
@@ -76,6 +85,8 @@ def _read_folder(inbox: str, folder: str, listing: Listing) -> list[str]:
                     listing.is_paused = True
                 case _ if not is_ignored_folder(entry.name) and entry.is_dir(follow_symlinks=False):
                     folders.append(name)
+                case Kind.IGNORED if is_stranger(name) and not entry.is_dir(follow_symlinks=False):
+                    listing.strangers.add(name)
     return folders
 
 

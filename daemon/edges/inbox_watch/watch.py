@@ -18,7 +18,7 @@ from daemon.core.display import display
 from daemon.core.drop import Drop
 from daemon.core.drop_name import PAUSE_NAME
 from daemon.core.errors import BatchInvalid, RootUnavailable
-from daemon.core.messages import DropReady, PauseSeen, Reason, RootFound, RootLost, ScanEnded
+from daemon.core.messages import DropReady, Lying, PauseSeen, Reason, RootFound, RootLost, ScanEnded
 from daemon.core.problem import Problem
 from daemon.core.settle import Rules, Settling, Verdict, due, has_nul, judge, observe, restart, tried
 from daemon.edges.inbox_watch.drop_file import DropFile, NotAPlainFile, Unreadable
@@ -153,6 +153,7 @@ class InboxWatch:
         self._thread: threading.Thread | None = None
         self._doing = _Doing.LOOKING, float("-inf")  # written by the scanning thread, read by any
         self._listed_at: float | None = None  # the same
+        self._lying = Lying()  # the same
 
         # All below belongs to the scanning thread.
         self._roster = Roster()
@@ -208,6 +209,11 @@ class InboxWatch:
     def listed_at(self) -> float | None:
         """When all of inbox/ was looked through last, in monotonic seconds; None before the first time."""
         return self._listed_at
+
+    @property
+    def lying(self) -> Lying:
+        """What lay in inbox/ when that was said last; replaced as a whole, so that any thread may read it."""
+        return self._lying
 
     def wake(self) -> None:
         """Scan everything now, then say what is left (ScanEnded), even if nothing changed."""
@@ -539,7 +545,17 @@ class InboxWatch:
         for folder in listing.unread.keys() - self._unread.keys():
             self._log.warning("scan.failed", folder=display(folder), reason=listing.unread[folder])
         self._unread = listing.unread
+        self._note_strangers(listing)
         self._say_pause(is_paused=listing.is_paused)
+
+    def _note_strangers(self, listing: Listing) -> None:
+        """What nobody will ever take is no news for the dispatcher, but for people."""
+        strangers, count = listing.first_strangers(), len(listing.strangers)
+        unread = tuple(sorted(listing.unread.items()))
+        lying = replace(self._lying, strangers=strangers, stranger_count=count, unread=unread)
+        if lying != self._lying:
+            self._lying = lying
+            self._roster.is_changed = True
 
     def _leave_conflict(self, name: str, now: float) -> None:
         if self._roster.get(name) is None:
@@ -632,6 +648,7 @@ class InboxWatch:
         is_news = self._roster.is_changed and now >= self._said_at + _SAY_SECONDS
         if self._is_asked or is_idle is not self._was_idle or is_news:
             count, waiting = self._roster.waiting()
+            self._lying = replace(self._lying, waiting=waiting, waiting_count=count)
             self._say_to_mailbox(ScanEnded(waiting, count, is_idle))
             self._was_idle, self._said_at = is_idle, now
             self._is_asked = self._roster.is_changed = False
