@@ -23,6 +23,7 @@ from daemon.core.errors import (
     BatchInvalid,
     CloudDeferred,
     ConfigInvalid,
+    LedgerOutdated,
     LedgerRefused,
     LedgerUnavailable,
     RootUnavailable,
@@ -369,6 +370,8 @@ def _check_state_folder(state: Path) -> Finding:
 def _check_ledger(config: Config, state: Path) -> Iterator[Finding]:
     try:
         ledger = open_for_reading(config, state)
+    except LedgerOutdated as error:
+        yield Finding("ledger", False, str(error))  # a start mends it, and check is asked before one
     except LedgerRefused as error:
         yield Finding("ledger", False, str(error), INVALID)
     except LedgerUnavailable as error:

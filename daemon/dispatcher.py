@@ -913,6 +913,19 @@ class Dispatcher:
         self._fail("job.in_doubt", job, outcome, now)
         self._notifying.on_in_doubt(self._jobs[job.id], self._files[job.batch_id], now)
 
+    def answered(self) -> None:
+        """The cloud is there."""
+        self._on_answer()
+
+    def away(self, reason: str) -> None:
+        """The cloud cannot be reached."""
+        self._on_outage(reason)
+
+    def trouble(self, outcome: Troubled, now: Instant) -> None:
+        """The account is in trouble: nothing is to be asked until a probe has passed."""
+        self._are_looks_held = True
+        self._on_trouble(outcome, now)
+
     # --- export, answered -------------------------------------------------------------------------
 
     def _requeue(self, job: Job, outcome: Deferred, now: Instant) -> None:
@@ -1032,6 +1045,7 @@ class Dispatcher:
             return
         after = advance(job, outcome, now.wall)
         self._jobs[job.id] = after
+        self._rendering.add(job.id)  # it may have been called rendered before, and is not
         self._still[job.id] = self._still.get(job.id, 0) + 1 if after.progress == job.progress else 0
         if after.progress != job.progress:
             self._progress[job.id] = after.progress

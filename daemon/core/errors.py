@@ -9,6 +9,7 @@
     ├── LedgerError
     │   ├── LedgerLocked       another daemon has this state: exit 75
     │   ├── LedgerRefused      this ledger must not be used here, and why: exit 78
+    │   │   └── LedgerOutdated   not yet: the daemon brings it up to date when it starts
     │   ├── LedgerUnavailable  the ledger cannot be written now: hold all actions, try again
     │   └── LedgerConflict     a row was not in the state we left it in: stop, nothing was changed
     ├── SpoolError
@@ -70,6 +71,10 @@ class LedgerLocked(LedgerError):
 
 class LedgerRefused(LedgerError):
     """This ledger must not be used here; the text says why and what to do."""
+
+
+class LedgerOutdated(LedgerRefused):
+    """An earlier release wrote it; the daemon, and nobody else, brings it up to date when it starts."""
 
 
 class LedgerUnavailable(LedgerError):

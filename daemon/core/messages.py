@@ -21,11 +21,16 @@ class Reason(enum.StrEnum):
     UNREADABLE = "may not be read"
     NOT_A_FILE = "not a plain file"
     CONFLICT_COPY = "a sync-conflict copy"
+    RESULT_TABLE = "a table of results; drop the table itself again"
+    BROKEN = "not valid; it holds its folder's files back until it is mended"
+    DEFAULTS_SETTLING = "its folder's defaults are still settling"
+    DEFAULTS_BROKEN = "its folder's defaults have to be mended first"
 
     @property
     def is_pending(self) -> bool:
         """The file will become ready, or be called bad, if it is left alone."""
-        return self in {Reason.SETTLING, Reason.WRITING, Reason.MALFORMED, Reason.BEHIND}
+        pending = {Reason.SETTLING, Reason.WRITING, Reason.MALFORMED, Reason.BEHIND, Reason.DEFAULTS_SETTLING}
+        return self in pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +41,13 @@ class Waiting:
         name: path relative to inbox/, with ``/``; bytes that are not UTF-8 as surrogates.
         reason: why.
         since: monotonic seconds (the watch's clock) since when that has been the reason.
+        detail: what exactly has to be mended, and where; empty where there is no more to say.
     """
 
     name: str
     reason: Reason
     since: float
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+EXPORTED_STATES: Final = frozenset({"exported", "finished", "completed", "complete", "done", "success"})
+"""What a state says when the video can be had: API.md names the first; the others can mean nothing else."""
 FAILURE_STATES: Final = frozenset(
     {"fail", "failed", "failure", "error", "errored", "cancel", "canceled", "cancelled", "rejected", "aborted"}
 )
@@ -23,6 +25,8 @@ class Project:
         created_at: seconds since 1970 by *our* clock (the cloud's own is corrected by the answer's ``Date``); None
             where it was not told in a way that can be understood.
         texts: every text in the answer, white space made even; the words that are to be said may be one of them.
+        models: what stands under a key that names a model; empty where no model is told.
+        clothes: the same of clothes.
         credit: how much credit was taken; None where it was not told.
         words: what the cloud said about a failure, redacted; may be empty.
     """
@@ -32,9 +36,16 @@ class Project:
     percent: float | None = None
     url: str | None = field(default=None, repr=False)
     created_at: float | None = None
-    texts: frozenset[str] = frozenset()
+    texts: frozenset[str] = field(default=frozenset(), repr=False)
+    models: frozenset[str] = frozenset()
+    clothes: frozenset[str] = frozenset()
     credit: float | None = None
     words: str = ""
+
+    @property
+    def is_exported(self) -> bool:
+        """The video can be had."""
+        return self.state in EXPORTED_STATES or self.percent == 100.0  # noqa: PLR2004 - percent
 
     @property
     def has_failed(self) -> bool:

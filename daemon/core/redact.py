@@ -59,7 +59,8 @@ class Redactor:
 
     def learn(self, secret: str) -> None:
         """Know one more secret from now on, in every thread; the last `LEARNED_LIMIT` of these are kept."""
-        self._learned.append(secret)
+        if secret not in self._given and secret not in self._learned:  # nothing known is pushed out by what is known
+            self._learned.append(secret)
 
     def __call__(self, text: str) -> str:
         """The text on one line of at most `LIMIT` characters, without secrets, user names, queries, fragments."""

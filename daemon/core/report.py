@@ -90,8 +90,7 @@ class CatalogueRead:
 class ProjectsListed:
     """The account's projects, or why they could not be had; ``is_final`` when asking again makes no sense."""
 
-    projects: tuple[Project, ...] | None
-    reason: str = ""
+    outcome: tuple[Project, ...] | Deferred | Troubled
     is_final: bool = False
 
 
@@ -99,8 +98,7 @@ class ProjectsListed:
 class ProjectsDescribed:
     """Some of the account's projects in full, or why they could not be had."""
 
-    projects: tuple[Project, ...] | None
-    reason: str = ""
+    outcome: tuple[Project, ...] | Deferred | Troubled
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,11 +214,12 @@ def _banners(view: View) -> Iterator[str]:
         f"{both('No sign of life for', '신호가 끊긴 지')} {_since_then(view.at, view.at)}</strong><p>"
         + both(
             f"Since {_time(view.at)} nothing is known: chromadrop was switched off, its computer is down, or this "
-            "drive is cut off from it. All below is as it was then. Nothing is lost and nothing is paid twice; what lies "
-            "in inbox/ is taken up when it is back. Please tell whoever looks after chromadrop.",
+            "drive is cut off from it. All below is as it was then. Nothing is lost and nothing is paid twice; what "
+            "lies in inbox/ is taken up when it is back. Please tell whoever looks after chromadrop.",
             f"{_time(view.at)} 이후로는 아무것도 알 수 없습니다. chromadrop이 꺼졌거나, 컴퓨터가 멈췄거나, "
             "이 드라이브와의 연결이 끊어졌습니다. 아래 내용은 모두 그때의 상태입니다. 잃어버린 것은 없고 두 번 "
-            "결제되지도 않으며, inbox/에 있는 파일은 다시 시작되면 이어서 처리됩니다. chromadrop 관리자에게 알려 주세요.",
+            "결제되지도 않으며, inbox/에 있는 파일은 다시 시작되면 이어서 처리됩니다. "
+            "chromadrop 관리자에게 알려 주세요.",
         )
         + "</p></div>"
     )
@@ -300,7 +301,11 @@ def _troubles(view: View) -> Iterator[str]:
 
 
 def _since(trouble: Trouble) -> str:
-    return "" if trouble.since is None else f" <small>{both('since', '시작')} {_time(trouble.since)}</small>"
+    return "" if trouble.since is None else f" <small>{_from(trouble.since)}</small>"
+
+
+def _from(wall: float) -> str:
+    return both(f"since {_time(wall)}", f"{_time(wall)}부터")
 
 
 def _figures(view: View) -> Iterator[str]:
@@ -490,8 +495,7 @@ def _waiting(view: View) -> Iterator[str]:
 
 def _waits(waiting: Waiting) -> str:
     english, korean = _WHY.get(waiting.reason, (waiting.reason.value, waiting.reason.value))
-    since = f"{both('since', '시작')} {_time(waiting.since)}"
-    return _lies(waiting.name, both(english, korean), since, needs_person=not waiting.reason.is_pending)
+    return _lies(waiting.name, both(english, korean), _from(waiting.since), needs_person=not waiting.reason.is_pending)
 
 
 def _stranger(name: str) -> str:

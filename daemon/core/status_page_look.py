@@ -16,9 +16,10 @@ STYLE: Final = (
 html.scripted .unscripted { display: none }
 a { color: inherit; text-decoration-color: var(--soft); text-underline-offset: 2px }
 a:hover { text-decoration-color: currentColor }
-h2 { margin: 34px 0 10px; font-size: 18px; line-height: 1.3; scroll-margin-top: 70px }
+h2 { margin: 30px 0 10px; font-size: 18px; line-height: 1.3; scroll-margin-top: 70px }
 h3 { margin: 0; font-size: 15px; line-height: 1.35; overflow-wrap: anywhere }
 section { scroll-margin-top: 62px }
+section:first-child h2 { margin-top: 12px }
 section:target h2 { text-decoration: underline; text-underline-offset: 5px }
 small, .small { font-size: 13px; color: var(--soft); overflow-wrap: anywhere }
 time, b { font-variant-numeric: tabular-nums }
@@ -66,7 +67,7 @@ article.failed { border-left: 4px solid var(--bad) }
 .jobs .reason { padding: 3px 0 }
 .problems { margin: 6px 0; padding-left: 18px; list-style: disc }
 .bar { display: flex; align-items: center; gap: 10px; margin: 5px 0 1px }
-.bar b { min-width: 3.2em; text-align: right; font-weight: 600; font-size: 13px }
+.bar b { min-width: 3.7em; text-align: right; font-weight: 600; font-size: 13px }
 progress { flex: 1; width: 100%; min-width: 0; height: 8px; border: 0; border-radius: 4px; overflow: hidden;
   background: var(--frame); color: var(--mark); appearance: none; -webkit-appearance: none }
 progress::-webkit-progress-bar { background: var(--frame) }
@@ -79,6 +80,7 @@ details { margin-top: 9px }
 summary { cursor: pointer; color: var(--soft); font-size: 14px }
 .line { margin: 6px 0 0; padding-left: 38px; color: var(--soft); font-size: 14px }
 .line li { padding: 1px 0 }
+.card.list { padding: 13px 16px }
 .list > li { padding: 10px 0 }
 .list > li:first-child { padding-top: 0 } .list > li:last-child { padding-bottom: 0 }
 .list > li + li { border-top: 1px solid var(--line) }
@@ -127,7 +129,7 @@ svg { position: absolute }
   #stale strong { font-size: 22px }
   .figures { grid-template-columns: repeat(6, 1fr); gap: 8px } .figures li { grid-column: span 2 }
   .figures li:nth-child(-n + 2) { grid-column: span 3 } .figures a { padding: 8px 10px }
-  .figures b { font-size: 20px } article, .card { padding: 12px } .cards { grid-template-columns: 1fr } }
+  .figures b { font-size: 20px } article, .card, .card.list { padding: 12px } .cards { grid-template-columns: 1fr } }
 @media (min-width: 400px) and (max-width: 640px) { .cards { grid-template-columns: 1fr 1fr; gap: 18px 10px } }
 @media print { nav, button, .grounds, #held { display: none !important } article { break-inside: avoid } }
 """

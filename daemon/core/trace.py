@@ -7,7 +7,7 @@ Otherwise the job stays in doubt, and a person is asked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from daemon.core.project import even
@@ -20,11 +20,19 @@ if TYPE_CHECKING:
 
 ROUNDS_AT: Final = (0.0, 2.0, 7.0, 17.0)
 """Seconds after the export was found unanswered at which the projects are looked through."""
-OUTAGE_SECONDS: Final = 60.0
-"""A cloud that cannot be asked is waited for so long; then a person is asked."""
-OUTAGE_PAUSE_SECONDS: Final = 10.0
+FAILURE_SECONDS: Final = 60.0
+"""A cloud that answers, but not with its projects, is asked for them so long; then a person is asked."""
+OUTAGE_SECONDS: Final = 24 * 3600.0
+"""A cloud that cannot be reached, which is the usual reason why an answer was lost, is waited for so long."""
+FAILURE_PAUSE_SECONDS: Final = 10.0
+OUTAGE_PAUSE_SECONDS: Final = 30.0
+WINDOW_SECONDS: Final = 180.0
+"""A project that was made later than this after the asking is not the asking's: the longest read timeout that is
+usual, and as long again for a cloud that is slow."""
 CLOCK_MARGIN_SECONDS: Final = 5.0
 """A project may seem to be so much older than the export: the cloud's time comes in whole seconds."""
+MOST_LISTED: Final = 20_000
+"""An account with more projects than this is not searched: telling which are ours would hold up the daemon."""
 MOST_DESCRIBED: Final = 200
 """More unknown projects than this are not looked into, and none of them is adopted then."""
 
@@ -38,33 +46,50 @@ class Trace:
         begun_at: when that was found.
         due_at: when the projects are looked through next.
         rounds: how often they have been.
-        has_failed: they could not be had the last time.
+        failing_since: since when they could not be had, though the cloud answered; None where they could.
+        away_since: since when the cloud could not be reached; None where it could.
     """
 
     reason: str
     begun_at: float
     due_at: float
     rounds: int = 0
-    has_failed: bool = False
+    failing_since: float | None = None
+    away_since: float | None = None
 
     def after_round(self, now: float) -> Trace | None:
         """What follows a round in which nothing could be adopted; None when it was the last."""
         rounds = self.rounds + 1
         if rounds >= len(ROUNDS_AT):
             return None
-        return Trace(self.reason, self.begun_at, max(now, self.begun_at + ROUNDS_AT[rounds]), rounds)
+        due_at = now + ROUNDS_AT[rounds] - ROUNDS_AT[self.rounds]
+        return Trace(self.reason, self.begun_at, due_at, rounds)
 
     def after_failure(self, now: float) -> Trace | None:
-        """What follows a round that could not be made; None when it was the last."""
-        due_at = now + OUTAGE_PAUSE_SECONDS
-        if due_at > self.begun_at + OUTAGE_SECONDS:
+        """What follows a round that came to nothing though the cloud answered; None when it was the last."""
+        since = now if self.failing_since is None else self.failing_since
+        if now + FAILURE_PAUSE_SECONDS > since + FAILURE_SECONDS:
             return None
-        return Trace(self.reason, self.begun_at, due_at, self.rounds, has_failed=True)
+        return replace(self, due_at=now + FAILURE_PAUSE_SECONDS, failing_since=since, away_since=None)
+
+    def after_outage(self, now: float) -> Trace | None:
+        """What follows a round that the cloud could not be asked for; None when it was the last."""
+        since = now if self.away_since is None else self.away_since
+        if now + OUTAGE_PAUSE_SECONDS > since + OUTAGE_SECONDS:
+            return None
+        return replace(self, due_at=now + OUTAGE_PAUSE_SECONDS, away_since=since)
 
 
 def may_be_new(project: Project, since: float) -> bool:
     """Whether the project can have been made after ``since`` (wall-clock seconds), as far as the list tells."""
     return project.created_at is None or project.created_at >= since - CLOCK_MARGIN_SECONDS
+
+
+def _was_made_for(project: Project, asked_at: float | None) -> bool:
+    """Whether it was made in the time after an asking in which that asking can have made it."""
+    if project.created_at is None or asked_at is None:
+        return False
+    return -CLOCK_MARGIN_SECONDS <= project.created_at - asked_at <= WINDOW_SECONDS
 
 
 def adoptions(
@@ -74,7 +99,8 @@ def adoptions(
 
     Args:
         traced: the jobs that are looked for, ``asked_at`` set.
-        rivals: other jobs of ours that may be a project's owners: asked and unanswered, or in doubt for good.
+        rivals: other jobs of ours that may be a project's owners: asked and unanswered, or in doubt for good, in
+            work or long filed away.
         projects: described, and unknown to the ledger.
         other_models: every model that there is; a project that names one, and not the job's, is another's.
     """
@@ -95,13 +121,15 @@ def _owners(project: Project, jobs: Iterable[Job], other_models: Container[str])
 
 
 def _fits(project: Project, job: Job, other_models: Container[str]) -> bool:
-    """Made since the job was asked for, and its text is the job's."""
-    if project.created_at is None or job.asked_at is None or not may_be_new(project, job.asked_at):
+    """Made just after the job was asked for, its text is the job's, and nothing in it is another's."""
+    body = {name: even(str(job.request.body[name])) for name in ("text", "model", "clothes")}
+    if not _was_made_for(project, job.asked_at) or body["text"] not in project.texts:
         return False
-    if even(str(job.request.body["text"])) not in project.texts:
+    if project.models and body["model"] not in project.models:
         return False
-    is_named = str(job.request.body["model"]) in project.texts
-    return is_named or not any(text in other_models for text in project.texts)
+    if project.clothes and body["clothes"] not in project.clothes:
+        return False
+    return body["model"] in project.texts or not any(text in other_models for text in project.texts)
 
 
 def _shows(project: Project, job: Job) -> bool:

@@ -24,7 +24,7 @@ from sqlalchemy.pool import StaticPool
 
 from daemon.core.batch import Request
 from daemon.core.drop import Fingerprint
-from daemon.core.errors import LedgerConflict, LedgerLocked, LedgerRefused, LedgerUnavailable
+from daemon.core.errors import LedgerConflict, LedgerLocked, LedgerOutdated, LedgerRefused, LedgerUnavailable
 from daemon.core.job import Failure, Job, State, Video
 from daemon.core.job_file import FileState, JobFile, Leftover, Outcome
 from daemon.core.notice import Kind, Notice, Sink
@@ -172,6 +172,7 @@ _STEPS: Final = {
     ),
 }
 """By the schema that they start from; never changed once released."""
+_MOST_VARIABLES: Final = 500  # SQLite may have been built to take 999 of them in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -621,10 +622,20 @@ class Ledger:
 
     def unknown_projects(self, project_ids: Iterable[str]) -> set[str]:
         """Those project ids that no job of ours has or had."""
-        wanted = set(project_ids)
+        wanted = sorted(set(project_ids))
+        known: set[str] = set()
         with self._transaction() as connection:
-            known = sa.select(_jobs.c.project_id).where(_jobs.c.project_id.in_(wanted))
-            return wanted.difference(connection.execute(known).scalars())
+            for start in range(0, len(wanted), _MOST_VARIABLES):
+                some = wanted[start : start + _MOST_VARIABLES]
+                found = sa.select(_jobs.c.project_id).where(_jobs.c.project_id.in_(some))
+                known.update(connection.execute(found).scalars())
+        return set(wanted) - known
+
+    def in_doubt_since(self, asked_at: float) -> list[Job]:
+        """Jobs that were asked for since then (wall-clock seconds) and are in doubt, filed away or not."""
+        doubtful = sa.and_(_jobs.c.failure == Failure.IN_DOUBT, _jobs.c.asked_at >= asked_at)
+        with self._transaction() as connection:
+            return [_job(row) for row in connection.execute(sa.select(_jobs).where(doubtful).order_by(_jobs.c.id))]
 
     def pending_notices(self) -> list[tuple[int, Sink]]:
         """The numbers of all notices that wait to be delivered, oldest first, and who is to be told."""
@@ -744,7 +755,7 @@ def _schema_of(connection: sa.Connection) -> str | None:
 
 def _check_schema(found: str) -> None:
     if found in _STEPS:
-        raise LedgerRefused(
+        raise LedgerOutdated(
             f"the ledger has schema {found} of an earlier release; the daemon of this release, schema "
             f"{SCHEMA_VERSION}, brings it up to date when it starts: chromadrop run"
         )

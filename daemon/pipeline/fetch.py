@@ -99,7 +99,7 @@ def _told_by_project(studio: Fetcher, job: Job) -> Rendered | Refused | None:
         said = f": {project.words}" if project.words else ""
         credit = "; it says that no credit was taken" if project.credit == 0 else ""
         return Refused(f"the cloud says that the render ended as {project.state}{said}{credit}")
-    return Rendered(project.url) if project.url is not None else None
+    return Rendered(project.url) if project.is_exported and project.url is not None else None
 
 
 def _look(studio: Fetcher, job: Job) -> Looked:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from daemon.core.errors import AccountTroubled, CloudDeferred
-from daemon.core.report import ProjectsDescribed, ProjectsListed
+from daemon.core.job import Deferred
+from daemon.core.report import ProjectsDescribed, ProjectsListed, Troubled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,21 +34,24 @@ def list_projects(studio: Tracer) -> ProjectsListed:
     try:
         return ProjectsListed(studio.projects())
     except CloudDeferred as error:
-        return ProjectsListed(None, error.reason, is_final=error.is_bounded)
+        return ProjectsListed(Deferred(error.reason, is_outage=error.is_outage), is_final=error.is_bounded)
     except AccountTroubled as error:
-        return ProjectsListed(None, error.reason)
+        return ProjectsListed(Troubled(error.reason, is_credential=error.is_credential))
     except Exception as error:  # noqa: BLE001 - the top of a worker: a round must end in an outcome
-        return ProjectsListed(None, f"an error in chromadrop itself: {type(error).__name__}", is_final=True)
+        reason = f"an error in chromadrop itself: {type(error).__name__}"
+        return ProjectsListed(Deferred(reason), is_final=True)
 
 
 def describe(studio: Tracer, listed: Sequence[Project]) -> ProjectsDescribed:
     """Ask for each of these projects; all of them or none, since one that is missing might be a second that fits."""
     try:
         found = [_described(studio, project) for project in listed]
-    except (CloudDeferred, AccountTroubled) as error:
-        return ProjectsDescribed(None, error.reason)
+    except CloudDeferred as error:
+        return ProjectsDescribed(Deferred(error.reason, is_outage=error.is_outage))
+    except AccountTroubled as error:
+        return ProjectsDescribed(Troubled(error.reason, is_credential=error.is_credential))
     except Exception as error:  # noqa: BLE001 - the top of a worker: a round must end in an outcome
-        return ProjectsDescribed(None, f"an error in chromadrop itself: {type(error).__name__}")
+        return ProjectsDescribed(Deferred(f"an error in chromadrop itself: {type(error).__name__}"))
     return ProjectsDescribed(tuple(found))
 
 
@@ -60,4 +64,11 @@ def _described(studio: Tracer, listed: Project) -> Project:
             raise
         return listed
     created_at = found.created_at if found.created_at is not None else listed.created_at
-    return replace(found, id=listed.id, created_at=created_at, texts=found.texts | listed.texts)
+    return replace(
+        found,
+        id=listed.id,
+        created_at=created_at,
+        texts=found.texts | listed.texts,
+        models=found.models | listed.models,
+        clothes=found.clothes | listed.clothes,
+    )

@@ -11,8 +11,10 @@ from daemon.core.job import ExportStarted, Job, advance
 from daemon.core.project import Project
 from daemon.core.trace import (
     CLOCK_MARGIN_SECONDS,
+    FAILURE_SECONDS,
     OUTAGE_SECONDS,
     ROUNDS_AT,
+    WINDOW_SECONDS,
     Trace,
     adoptions,
     may_be_new,
@@ -50,6 +52,9 @@ def test_white_space_does_not_matter() -> None:
         pytest.param([project("p1", "Hello, world")], id="only begins alike"),
         pytest.param([project("p1", "Hello", after=-CLOCK_MARGIN_SECONDS - 1)], id="made before"),
         pytest.param([project("p1", "Hello", after=None)], id="made nobody knows when"),
+        pytest.param([project("p1", "Hello", after=WINDOW_SECONDS + 1)], id="made long after"),
+        pytest.param([replace(project("p1", "Hello"), models=frozenset({"other"}))], id="named for another model"),
+        pytest.param([replace(project("p1", "Hello"), clothes=frozenset({"C9"}))], id="named for other clothes"),
         pytest.param([project("p1", "Hello", "M2", "C9")], id="another model's"),
     ],
 )
@@ -91,23 +96,34 @@ def test_the_rounds_come_ever_later_and_end() -> None:
     due = []
     while trace is not None:
         due.append(trace.due_at)
-        trace = trace.after_round(trace.due_at + 0.5)
+        trace = trace.after_round(trace.due_at)
     assert due == [100.0 + seconds for seconds in ROUNDS_AT]
 
 
 def test_a_slow_round_delays_the_next_one() -> None:
-    """It is never due in the past."""
+    """The pause between two is what counts."""
     following = Trace("no answer", 100.0, 100.0).after_round(150.0)
     assert following is not None
-    assert following.due_at == 150.0
+    assert following.due_at == 152.0
 
 
-def test_a_cloud_that_is_away_is_waited_for_a_minute() -> None:
-    """An outage is the usual reason why the answer was lost."""
-    trace: Trace | None = Trace("no answer", 100.0, 100.0)
+def test_a_cloud_that_answers_without_its_projects_is_asked_for_a_minute() -> None:
+    """However long a trace has waited before: only the failures in a row count."""
+    trace: Trace | None = Trace("no answer", 100.0, 5000.0)
     last = trace
     while trace is not None:
         last, trace = trace, trace.after_failure(trace.due_at)
     assert last is not None
-    assert last.due_at == 100.0 + OUTAGE_SECONDS
+    assert last.due_at == 5000.0 + FAILURE_SECONDS
     assert last.rounds == 0, "no round was used up"
+
+
+def test_a_cloud_that_is_away_is_waited_for_a_day() -> None:
+    """An outage is the usual reason why the answer was lost; nobody else gets anything from that cloud meanwhile."""
+    trace: Trace | None = Trace("no answer", 100.0, 100.0)
+    last = trace
+    while trace is not None:
+        last, trace = trace, trace.after_outage(trace.due_at)
+    assert last is not None
+    assert last.due_at == 100.0 + OUTAGE_SECONDS
+    assert last.after_round(last.due_at) == Trace("no answer", 100.0, last.due_at + ROUNDS_AT[1], 1)

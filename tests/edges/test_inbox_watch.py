@@ -23,7 +23,9 @@ from watchdog.events import DirMovedEvent, FileClosedEvent, FileDeletedEvent, Fi
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, WatchDescriptor
 
 from daemon.core.batch import Batch, Request
+from daemon.core.defaults import NO_DEFAULTS, Defaults
 from daemon.core.errors import BatchInvalid, RootUnavailable
+from daemon.core.job_content import Grammar
 from daemon.core.messages import DropReady, PauseSeen, Reason, RootFound, RootLost, ScanEnded
 from daemon.core.problem import Problem
 from daemon.edges import mounts
@@ -71,7 +73,7 @@ class Scene:
         chosen = {"observer": "polling", "settle_seconds": 2.0, "rescan_seconds": 30.0, "grace_seconds": 10.0}
         self.watch = InboxWatch(
             WatchSettings(**{"inbox": self.inbox, "max_bytes": 1 << 20, **chosen, **settings}),
-            parse=self.parse,
+            reader=self,
             post=self.messages.append,
             check_root=self.check_root,
             identify=mounts.identity,
@@ -81,9 +83,15 @@ class Scene:
         )
         self.next = self.now
 
-    def parse(self, content: bytes) -> Batch:
+    base = NO_DEFAULTS
+
+    def batch(self, name: str, content: bytes, defaults: Defaults) -> Batch:
+        del name, defaults
         self.parsed.append(content)
         return parse(content)
+
+    def defaults(self, content: bytes, where: str) -> Defaults:
+        return Grammar("v2").defaults(content, where)
 
     def check_root(self) -> None:
         if self.root_trouble:

@@ -233,7 +233,7 @@ def test_a_state_is_a_short_word_in_lower_case(
     assert told(studio, cloud, {"state": written}).state == state
 
 
-@pytest.mark.parametrize("key", ["download_url", "downloadUrl", "url", "videoUrl"])
+@pytest.mark.parametrize("key", ["download_url", "downloadUrl", "videoUrl"])
 def test_a_link_is_found_under_each_of_its_names(studio: Studio, cloud: responses.RequestsMock, key: str) -> None:
     """Where it can be used."""
     assert told(studio, cloud, {"download_url": "", "url": "soon", key: " https://h/v.mp4 "}).url == "https://h/v.mp4"

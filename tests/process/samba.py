@@ -42,6 +42,7 @@ _CONFIGURATION = """
     load printers = no
     printing = bsd
     printcap name = /dev/null
+    smb2 max write = 4096
 
 [{share}]
     path = {folder}
@@ -115,7 +116,7 @@ class Samba:
         self, *arguments: str, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL
     ) -> subprocess.Popen[bytes]:
         name = f"//127.0.0.1/{_SHARE}"
-        command = [*self._launcher, "smbclient", name, f"--port={self._port}", "--no-pass"]
+        command = [*self._launcher, "stdbuf", "--output=L", "smbclient", name, f"--port={self._port}", "--no-pass"]
         return subprocess.Popen(
             [*command, f"--configfile={self._configuration}", *arguments],
             stdin=stdin,
@@ -157,7 +158,7 @@ class Samba:
 
     def start_put(self, name: str) -> SlowPut:
         """A put whose content comes bit by bit; the file is there, and open, all the while."""
-        return SlowPut(self._client("--send-buffer=1024", "-c", f'put - "{name}"', stdin=subprocess.PIPE))
+        return SlowPut(self._client("-c", f'put - "{name}"', stdin=subprocess.PIPE))
 
     def hold(self, name: str) -> Holding:
         """Open a file for reading and writing, as an editor with share modes does, and keep it so."""
@@ -171,7 +172,7 @@ class SlowPut:
         self._client = client
 
     def write(self, content: str) -> None:
-        """Send the next bytes, in pieces of 1,024; what is left over waits for more."""
+        """Send the next bytes, in pieces of 4,096; what is left over waits for more."""
         assert self._client.stdin is not None
         self._client.stdin.write(content.encode())
         self._client.stdin.flush()

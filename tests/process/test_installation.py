@@ -33,7 +33,9 @@ jobs: {{poll_seconds: 0.2, max_rendering: 2}}
 """
 FILLED: Final = {
     r"^folders:$": f"{HURRY}folders:",  # the simulator for the cloud
-    r"^echo '//server/films .*'": "install -d -o chromadrop -g chromadrop -m 2770 /var/share && echo '/var/share /srv/chromadrop none bind 0 0'",
+    r"^echo '//server/films .*'": (
+        "install -d -o chromadrop -g chromadrop -m 2770 /var/share && echo '/var/share /srv/chromadrop none bind 0 0'"
+    ),
     r"^systemd-creds encrypt": "systemd-creds encrypt --with-key=host",  # a TPM, or a disk
     r"/usr/local/": "/run/local/",  # /usr is the host's own, and read-only
 }

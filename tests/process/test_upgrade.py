@@ -144,6 +144,16 @@ def test_who_needs_the_ledger_says_what_to_do(place: Place, arguments: list[str]
     assert dump(path) == before
 
 
+def test_check_says_that_a_start_will_mend_it(place: Place) -> None:
+    """It is asked before the first start of a new release: the old schema is worth a word, and no problem."""
+    before = dump(write_old(place.root, {}))
+    told = ended(place, "check")
+    assert told.returncode == 0
+    assert "the ledger has schema 1 of an earlier release" in told.stdout
+    assert told.stdout.endswith("all is well\n")
+    assert dump(place.root / "state/ledger.sqlite3") == before
+
+
 def test_who_does_not_need_the_ledger_works(place: Place) -> None:
     """That is lint and models: the list comes from the cloud, and no text of a broken program comes with it."""
     path = write_old(place.root, {})

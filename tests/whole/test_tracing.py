@@ -9,8 +9,9 @@ import pytest
 from world import VIDEO, FakeLook, World, yaml_of
 
 from daemon.core.errors import AccountTroubled, CloudDeferred, CloudInDoubt, LedgerUnavailable
+from daemon.core.messages import PauseSeen
 from daemon.core.project import Project
-from daemon.core.trace import MOST_DESCRIBED, OUTAGE_SECONDS, ROUNDS_AT
+from daemon.core.trace import FAILURE_SECONDS, MOST_DESCRIBED, OUTAGE_SECONDS, ROUNDS_AT, WINDOW_SECONDS
 from daemon.dispatcher import Limits
 
 if TYPE_CHECKING:
@@ -119,21 +120,53 @@ def test_a_cloud_without_such_a_list_is_asked_once(world: World) -> None:
     assert world.cloud.listings == 1
 
 
-@pytest.mark.parametrize("trouble", [CloudDeferred("away", is_outage=True), AccountTroubled("x", is_credential=True)])
-def test_an_outage_that_ate_the_answer_is_waited_for(world: World, trouble: Exception) -> None:
-    """For a minute; when the cloud is back in time, the project is found."""
-    world.cloud.project_faults.extend([trouble] * 3)
+def test_an_outage_that_ate_the_answer_is_waited_for(world: World) -> None:
+    """For hours if need be: when the cloud is back, the project is found."""
+    world.cloud.project_faults.extend([CloudDeferred("away", is_outage=True)] * 60)
     lose(world)
-    world.pass_time(OUTAGE_SECONDS)
+    world.pass_time(2000)
     assert world.files("done") == ["x.yaml", "x.yaml.result.json"]
+    assert {"cloud.away", "cloud.back"} <= set(world.log.events())
 
 
-def test_an_outage_that_lasts_leaves_it_in_doubt(world: World) -> None:
+def test_an_outage_that_lasts_for_a_day_leaves_it_in_doubt(world: World) -> None:
     """It says so."""
+    world.cloud.project_faults.extend([CloudDeferred("away", is_outage=True)] * 9999)
+    lose(world)
+    world.pass_time(OUTAGE_SECONDS + 60)
+    assert "away" in world.error("failed/x.yaml")
+
+
+def test_a_cloud_that_fails_to_list_them_leaves_it_in_doubt_soon(world: World) -> None:
+    """It is there, and may never do better."""
+    world.cloud.project_faults.extend([CloudDeferred("500")] * 99)
+    lose(world)
+    world.pass_time(FAILURE_SECONDS + 1)
+    assert "500" in world.error("failed/x.yaml")
+
+
+def test_run_once_does_not_wait_for_a_cloud_that_is_away(world: World) -> None:
+    """It ends after its five minutes, and the next run looks on."""
+    world.is_once = True
+    world.restart()
     world.cloud.project_faults.extend([CloudDeferred("away", is_outage=True)] * 99)
     lose(world)
-    world.pass_time(OUTAGE_SECONDS + 1)
-    assert "away" in world.error("failed/x.yaml")
+    world.pass_time(400)
+    assert world.dispatcher.is_cut_off
+    assert world.dispatcher.is_finished
+    assert world.states() == ["exporting"]
+
+
+def test_account_trouble_while_it_is_looked_for_fails_no_job(world: World) -> None:
+    """All waits for the probe, as ever; then it is found."""
+    world.cloud.project_faults.extend([AccountTroubled("bad key", is_credential=True)] * 2)
+    world.cloud.probe_faults.append(AccountTroubled("bad key", is_credential=True))
+    lose(world)
+    world.pass_time(100)
+    assert world.states() == ["exporting"]
+    assert world.dispatcher.summary().trouble == "bad key"
+    world.pass_time(300)
+    assert world.files("done") == ["x.yaml", "x.yaml.result.json"]
 
 
 def test_a_project_that_cannot_be_described_hides_no_second_one(world: World) -> None:
@@ -262,3 +295,49 @@ def test_a_render_whose_project_says_failure_ends_at_once(world: World) -> None:
     told = world.error("failed/x.yaml")
     assert "No voice for this language." in told
     assert "Paid: yes" in told
+
+
+# --- whose it is ----------------------------------------------------------------------------------
+
+
+def test_a_job_in_doubt_that_is_filed_away_keeps_its_claim(world: World) -> None:
+    """Its project may appear later, and must not become another job's, not even after a restart."""
+    lose(world, is_shown=False)
+    world.pass_time(SEARCH_SECONDS)
+    assert world.files("failed")[0] == "x.yaml"
+    world.restart()
+    world.mailbox.append(PauseSeen(is_paused=False))
+    world.cloud.export_faults.append((LOST, False))
+    world.drop("y.yaml", yaml_of("hello"))
+    show(world, "project1", "hello")
+    world.pass_time(SEARCH_SECONDS + 20)
+    assert [name for name in world.files("failed") if name.endswith(".yaml")] == ["x.yaml", "y.yaml"]
+
+
+def test_what_was_made_long_after_is_another_order(world: World) -> None:
+    """Killed on Friday; on Monday somebody makes the same by hand, and then the daemon is started."""
+    world.crew.held.add("export")
+    world.drop("x.yaml", yaml_of("hello"))
+    world.settle()
+    world.kill()
+    world.wall += WINDOW_SECONDS + 60
+    world.monotonic += WINDOW_SECONDS + 60
+    show(world, "by hand", "hello")
+    world.wall += 60
+    world.monotonic += 60
+    world.start()
+    world.pass_time(SEARCH_SECONDS)
+    assert world.files("failed")[0] == "x.yaml"
+
+
+def test_a_render_that_only_seemed_to_have_ended_still_takes_its_place(tmp_path: Path) -> None:
+    """The project called it exported, so another one began; the download found nothing: both count as renders now."""
+    world = World(tmp_path, limits=Limits(max_rendering=1))
+    world.cloud.has_project = True
+    world.cloud.look_faults.extend([FakeLook(42.0, None)] * 30)
+    world.cloud.download_faults.extend([CloudDeferred("not there", is_bounded=True)] * 3)
+    world.drop("x.yaml", yaml_of("one", "two", "three"))
+    world.cloud.described["project1"] = Project("project1", "exported", url="https://cdn.test/project1.mp4")
+    world.pass_time(30)
+    assert len(world.cloud.asked) == 2
+    world.kill()

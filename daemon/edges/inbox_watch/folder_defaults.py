@@ -37,10 +37,12 @@ class Found:
     Attributes:
         standing: see `Standing`.
         defaults: of its folder, the nearest word for each field; where all of them are sound.
+        detail: what has to be mended, and where.
     """
 
     standing: Standing
     defaults: Defaults = NO_DEFAULTS
+    detail: str = ""
 
     @property
     def reason(self) -> Reason | None:
@@ -63,9 +65,7 @@ class FolderDefaults:
         read: bytes, and the file as a person would look for it, to Defaults; raises BatchInvalid.
     """
 
-    def __init__(
-        self, inbox: str, roster: Roster, base: Defaults, read: Callable[[bytes, str], Defaults]
-    ) -> None:
+    def __init__(self, inbox: str, roster: Roster, base: Defaults, read: Callable[[bytes, str], Defaults]) -> None:
         self._prefix = f"{os.path.basename(inbox)}/"  # noqa: PTH119 - a name, not a path that is to be found
         self._roster = roster
         self._base = base
@@ -84,12 +84,15 @@ class FolderDefaults:
 
     def learn(self, name: str, content: bytes) -> tuple[Problem, ...]:
         """Read one; what is wrong with it, if anything."""
-        self._sound.pop(name, None)
+        self._forget(name)
         try:
             self._sound[name] = self._read(content, display(self._prefix + name))
         except BatchInvalid as error:
             return error.problems
         return ()
+
+    def _forget(self, name: str) -> None:
+        self._sound.pop(name, None)
 
     def note(self, name: str) -> None:
         """Whether the file is there, after a look at it."""
@@ -97,34 +100,42 @@ class FolderDefaults:
         if self._roster.get(name) is not None:
             self._names.setdefault(folder, set()).add(name)
         else:
-            self._sound.pop(name, None)
+            self._forget(name)
             self._names.get(folder, set()).discard(name)
 
     def found(self, name: str) -> Found:
         """What holds for a drop, by what is known now."""
-        defaults, standings = self._base, set[Standing]()
+        defaults, is_settling = self._base, False
         for folder in folders_of(name):
-            there = [one for one in self._names.get(folder, ()) if self._standing(one) is not None]
-            standings |= {standing for one in there if (standing := self._standing(one)) is not None}
-            if len(there) > 1:
-                standings.add(Standing.BROKEN)  # which of the two counts nobody can say
+            there = self._there(folder)
+            broken = next((one for one in there if self._standing(one) is Standing.BROKEN), None)
+            if broken is not None:
+                return Found(Standing.BROKEN, detail=self._ailment(broken))
+            if len(there) > 1:  # which of the two counts nobody can say
+                return Found(Standing.BROKEN, detail=self.twins_words(there[0]))
+            is_settling |= any(self._standing(one) is Standing.SETTLING for one in there)
             for one in there:
                 defaults = self._sound.get(one, NO_DEFAULTS).over(defaults)
-        if Standing.BROKEN in standings:
-            return Found(Standing.BROKEN)
-        if Standing.SETTLING in standings:
-            return Found(Standing.SETTLING)
-        return Found(Standing.SOUND, defaults)
+        return Found(Standing.SETTLING) if is_settling else Found(Standing.SOUND, defaults)
+
+    def _there(self, folder: str) -> list[str]:
+        return sorted(one for one in self._names.get(folder, ()) if self._standing(one) is not None)
+
+    def _ailment(self, name: str) -> str:
+        entry = self._roster.get(name)
+        words = "" if entry is None else entry.detail or entry.reason.value
+        return f"{display(self._prefix + name)}: {words}"
+
+    def twins_words(self, name: str) -> str:
+        """What is wrong where several files of a folder claim to be its defaults; empty where they do not."""
+        there = self._there(name.rpartition("/")[0])
+        names = " and ".join(display(self._prefix + one) for one in there)
+        return f"{names} are here, and one of them is one too many: keep one" if len(there) > 1 else ""
 
     def is_note(self, name: str) -> bool:
         """Whether a drop is a text that nobody gives the rest of a job for, by what is known now."""
         found = self.found(name)
         return found.standing is Standing.SOUND and is_note(name, found.defaults)
-
-    def twins(self, name: str) -> list[str]:
-        """The files of the same folder that claim to be its defaults too."""
-        others = self._names.get(name.rpartition("/")[0], set()) - {name}
-        return sorted(other for other in others if self._standing(other) is not None)
 
     def _standing(self, name: str) -> Standing | None:
         """None for what is no file and counts for nothing."""

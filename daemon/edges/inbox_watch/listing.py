@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from daemon.core.drop_name import PAUSE_NAME, Kind, is_ignored_folder, is_stranger, kind
+from daemon.core.drop_name import PAUSE_NAME, Kind, is_ignored_folder, is_stranger, is_text, kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,8 @@ class Listing:
     Attributes:
         drops: names of drops, relative to inbox/ with ``/``; whatever they lead to.
         conflicts: names of sync-conflict copies.
+        defaults: names of what gives the defaults of a folder.
+        results: names of tables of results, which are no drops.
         strangers: names of files that people may have meant as drops.
         unread: subfolders that could not be read, and why; nothing is known of what is below them.
         is_paused: there is a file ``PAUSE``.
@@ -30,6 +32,8 @@ class Listing:
 
     drops: set[str] = field(default_factory=set)
     conflicts: set[str] = field(default_factory=set)
+    defaults: set[str] = field(default_factory=set)
+    results: set[str] = field(default_factory=set)
     strangers: set[str] = field(default_factory=set)
     unread: dict[str, str] = field(default_factory=dict)
     is_paused: bool = False
@@ -77,8 +81,12 @@ def _read_folder(inbox: str, folder: str, listing: Listing) -> list[str]:
         for entry in entries:
             name = prefix + entry.name
             match kind(name):
-                case Kind.DROP:
+                case Kind.DROP if not (is_text(name) and entry.is_dir(follow_symlinks=False)):
                     listing.drops.add(name)
+                case Kind.DEFAULTS:
+                    listing.defaults.add(name)
+                case Kind.RESULT:
+                    listing.results.add(name)
                 case Kind.CONFLICT:
                     listing.conflicts.add(name)
                 case Kind.PAUSE if not entry.is_dir(follow_symlinks=False):

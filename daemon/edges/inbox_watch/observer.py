@@ -164,7 +164,7 @@ class _Handler(FileSystemEventHandler):
             return
         path = os.fsdecode(event.dest_path or event.src_path)
         name = path.removeprefix(self._prefix)
-        if kind(name) in {Kind.DROP, Kind.PAUSE}:
+        if kind(name) in {Kind.DROP, Kind.DEFAULTS, Kind.PAUSE}:
             # A folder that was renamed says nothing of whether the files in it are finished.
             was_renamed = isinstance(event, FileMovedEvent) and not event.is_synthetic
             self._hints.look_at(name, was_renamed=was_renamed)

@@ -12,6 +12,7 @@ from daemon.core.messages import Reason, Waiting
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from daemon.core.drop import Fingerprint
     from daemon.core.settle import Settling
 
 MOST_SHOWN: Final = 100
@@ -23,6 +24,7 @@ class Place(enum.Enum):
     WAITING = "waiting"  # for the file, or for a person
     POSTED = "posted"  # the dispatcher has it
     CLAIMED = "claimed"  # the dispatcher took it; the name may still show the same file for a while
+    SOUND = "sound"  # a folder's defaults, which have been read and count
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Entry:
         due: when to look again, in monotonic seconds; None where only a hint or a scan of everything leads to a look.
         told: what has been logged of it, so that it is logged once.
         posted_bytes: how much of it lies in the mailbox.
+        detail: what exactly has to be mended, for people.
     """
 
     place: Place
@@ -46,11 +49,21 @@ class Entry:
     due: float | None = None
     told: frozenset[tuple[str, int, int]] = frozenset()
     posted_bytes: int = 0
+    detail: str = ""
 
     @property
     def is_pending(self) -> bool:
         """It will become ready, or be called bad, if it is left alone."""
         return self.place is Place.WAITING and self.reason.is_pending
+
+    def is_read_already(self, fingerprint: Fingerprint) -> bool:
+        """Whether these are a folder's defaults which have been read, and are the same still."""
+        is_read = self.place is Place.SOUND or (self.place is Place.WAITING and self.reason is Reason.BROKEN)
+        return is_read and self.settling is not None and self.settling.fingerprint == fingerprint
+
+
+def _shown(entry: Entry) -> tuple[object, ...]:
+    return entry.place, entry.reason, entry.detail
 
 
 class Roster:
@@ -82,7 +95,7 @@ class Roster:
         self._entries[name] = entry
         if entry.due is not None and (before is None or before.due != entry.due):
             heapq.heappush(self._due, (entry.due, name))
-        if before is None or (before.place, before.reason) != (entry.place, entry.reason):
+        if before is None or _shown(before) != _shown(entry):
             self.is_changed = True
 
     def remove(self, name: str) -> None:
@@ -120,7 +133,7 @@ class Roster:
         """How many wait, and the first of them: those that need a person before those that only need time."""
         waiting = [(name, entry) for name, entry in self._entries.items() if entry.place is Place.WAITING]
         first = heapq.nsmallest(MOST_SHOWN, waiting, key=lambda pair: (pair[1].reason.is_pending, pair[0]))
-        return len(waiting), tuple(Waiting(name, entry.reason, entry.since) for name, entry in first)
+        return len(waiting), tuple(Waiting(name, entry.reason, entry.since, entry.detail) for name, entry in first)
 
     def gone(self, seen: Iterable[str]) -> set[str]:
         """The names that are remembered and were not seen."""

@@ -10,18 +10,21 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 import structlog
 
+from daemon.core.defaults import NO_DEFAULTS, Defaults
 from daemon.core.display import display
 from daemon.core.drop import Drop
-from daemon.core.drop_name import PAUSE_NAME
+from daemon.core.drop_name import PAUSE_NAME, is_defaults, is_text
 from daemon.core.errors import BatchInvalid, RootUnavailable
 from daemon.core.messages import DropReady, Lying, PauseSeen, Reason, RootFound, RootLost, ScanEnded
+from daemon.core.job_content import is_note
 from daemon.core.problem import Problem
 from daemon.core.settle import Rules, Settling, Verdict, due, has_nul, judge, observe, restart, tried
 from daemon.edges.inbox_watch.drop_file import DropFile, NotAPlainFile, Unreadable
+from daemon.edges.inbox_watch.folder_defaults import FolderDefaults
 from daemon.edges.inbox_watch.hints import Hints
 from daemon.edges.inbox_watch.listing import is_paused, list_inbox
 from daemon.edges.inbox_watch.roster import Entry, Place, Roster
@@ -51,7 +54,12 @@ _STOP_SECONDS: Final = 2.0
 _HELD_LONG_SECONDS: Final = 30.0  # one look at the file system that lasts longer is worth a word
 _STUCK_SECONDS: Final = 120.0  # the largest job file parses in a fraction of it
 
+_BY_DEFAULTS: Final = frozenset({Reason.DEFAULTS_SETTLING, Reason.DEFAULTS_BROKEN})
+_TOO_LARGE: Final = Problem("The file is too large for a folder's defaults.")
 _HALF_COPIED: Final = Problem("The file looks half copied (NUL bytes): copy it into inbox/ again. Nothing was sent.")
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,20 @@ class WatchSettings:
     rescan_seconds: float | None
     grace_seconds: float
     max_bytes: int
+
+
+class Reader(Protocol):
+    """What the watch asks of the job files' grammar (`daemon.core.job_content.Grammar`)."""
+
+    @property
+    def base(self) -> Defaults:
+        """What holds where no folder says anything."""
+
+    def batch(self, name: str, content: bytes, defaults: Defaults) -> Batch:
+        """The requests of a drop; raises BatchInvalid."""
+
+    def defaults(self, content: bytes, where: str) -> Defaults:
+        """What a folder's defaults say; raises BatchInvalid."""
 
 
 class Mounted(Protocol):
@@ -117,7 +139,7 @@ class InboxWatch:
 
     Args:
         settings: see `WatchSettings`.
-        parse: bytes to Batch; raises BatchInvalid.
+        reader: what drops and defaults say.
         post: takes a message; called on the scanning thread, must not block.
         check_root: raises RootUnavailable while the root is not to be trusted.
         identify: what folder a path leads to (`daemon.edges.mounts.identity`); raises OSError.
@@ -130,7 +152,7 @@ class InboxWatch:
         self,
         settings: WatchSettings,
         *,
-        parse: Callable[[bytes], Batch],
+        reader: Reader,
         post: Callable[[WatchMessage], None],
         check_root: Callable[[], None],
         identify: Callable[[Path], Hashable],
@@ -140,7 +162,7 @@ class InboxWatch:
     ) -> None:
         self._settings = settings
         self._inbox = os.fspath(settings.inbox)
-        self._parse = parse
+        self._reader = reader
         self._post = post
         self._check_root = check_root
         self._identify = identify
@@ -157,6 +179,8 @@ class InboxWatch:
 
         # All below belongs to the scanning thread.
         self._roster = Roster()
+        self._folders = FolderDefaults(self._inbox, self._roster, reader.base, reader.defaults)
+        self._defaults_seen: set[str] = set()  # in this turn
         self._hinted: dict[str, bool] = {}
         self._rules = Rules(
             _SETTLE_SECONDS_NETWORK if settings.settle_seconds is None else settings.settle_seconds,
@@ -261,6 +285,7 @@ class InboxWatch:
             When the next turn is due, in monotonic seconds; ``now`` or earlier for at once.
         """
         self._is_fresh = self._is_probed = False
+        self._defaults_seen.clear()
         self._take_hints(now)
         if now >= self._rescan_due:
             self._rescan()
@@ -330,6 +355,14 @@ class InboxWatch:
             self._lose(_plain(error))
 
     def _look(self, name: str, *, was_renamed: bool = False) -> None:
+        if is_defaults(name):
+            self._look_at_defaults(name, was_renamed=was_renamed)
+        elif self._is_note(name):
+            self._roster.remove(name)
+        else:
+            self._look_at(name, was_renamed=was_renamed)
+
+    def _look_at(self, name: str, *, was_renamed: bool) -> None:
         entry = self._roster.get(name)
         if entry is not None and entry.place is Place.POSTED:
             return
@@ -339,7 +372,7 @@ class InboxWatch:
             with DropFile(self._inbox, name) as file:
                 self._weigh(name, file, asked_at, was_renamed=was_renamed)
         except (FileNotFoundError, NotADirectoryError):
-            self._roster.remove(name)
+            self._miss(name)
         except NotAPlainFile as found:
             self._leave_lying(name, found)
         except Unreadable as found:
@@ -356,6 +389,8 @@ class InboxWatch:
             if previous is not None and previous.fingerprint == file.fingerprint:
                 return  # a network's cache still shows what was claimed
             previous = None
+        if entry is not None and entry.is_read_already(file.fingerprint):
+            return
         settling = observe(previous, file.fingerprint, self._clock(), was_renamed=was_renamed)
         match judge(settling, self._rules, asked_at):
             case Verdict.EMPTY:
@@ -373,6 +408,10 @@ class InboxWatch:
         if self._is_local and file.is_held_for_writing():
             now = self._clock()
             self._wait(name, Reason.WRITING, restart(settling, now), due=now + _HELD_SECONDS)
+        elif is_defaults(name):
+            self._learn(name, file, settling, verdict)
+        elif not self._may_have_defaults(name, settling):
+            return
         elif verdict is Verdict.TOO_LARGE:
             self._refuse(name, settling)
         elif self._roster.posted_bytes >= MOST_POSTED_BYTES:
@@ -380,28 +419,32 @@ class InboxWatch:
         elif (content := file.read()) is not None:
             self._try(name, settling, content)
         else:
-            fresh = restart(Settling(file.look_again(), 0.0), self._clock())
-            self._wait_quietly(name, fresh)
+            self._begin_anew(name, file)
+
+    def _begin_anew(self, name: str, file: DropFile) -> None:
+        self._wait_quietly(name, restart(Settling(file.look_again(), 0.0), self._clock()))
 
     def _try(self, name: str, settling: Settling, content: bytes) -> None:
         digest = hashlib.sha256(content).hexdigest()
         fingerprint, trial = settling.fingerprint, settling.trial
-        if trial is not None and trial.digest == digest:
+        defaults = self._folders.found(name).defaults
+        tried_as = digest + defaults.mark
+        if trial is not None and trial.digest == tried_as:
             self._say_ready(settling, Drop(name, fingerprint, content, digest, None, trial.problems))
             return
         try:
-            batch = self._parsed(content)
+            batch = self._parsed(content, lambda: self._reader.batch(name, content, defaults))
         except BatchInvalid as invalid:
-            self._wait_quietly(name, tried(settling, digest, invalid.problems, self._clock()))
+            self._wait_quietly(name, tried(settling, tried_as, invalid.problems, self._clock()))
         else:
             self._say_ready(settling, Drop(name, fingerprint, content, digest, batch))
 
-    def _parsed(self, content: bytes) -> Batch:
+    def _parsed(self, content: bytes, parse: Callable[[], T]) -> T:
         if has_nul(content):
             raise BatchInvalid([_HALF_COPIED])
         self._doing = _Doing.PARSING, self._clock()
         try:
-            return self._parse(content)
+            return parse()
         finally:
             self._doing = _Doing.LOOKING, self._clock()
 
@@ -417,10 +460,91 @@ class InboxWatch:
         self._roster.put(drop.name, entry)
         self._say_to_mailbox(DropReady(drop))
 
+    # --- the folders' defaults ----------------------------------------------------------------------------------
+
+    def _look_at_defaults(self, name: str, *, was_renamed: bool = False) -> None:
+        """A look, and whatever they held back is looked at again where it has changed them."""
+        self._defaults_seen.add(name)
+        before = self._roster.get(name)
+        self._look_at(name, was_renamed=was_renamed)
+        self._folders.note(name)
+        after = self._roster.get(name)
+        if _standing(before) != _standing(after):
+            self._look_at_held_again(name.rpartition("/")[0])
+
+    def _look_at_held_again(self, folder: str) -> None:
+        """What a folder's defaults held back may go on; texts that nobody took for jobs are found by a scan."""
+        now, prefix = self._clock(), f"{folder}/" if folder else ""
+        for name in self._roster.names():
+            entry = self._roster.get(name)
+            if entry is not None and entry.reason in _BY_DEFAULTS and name.startswith(prefix):
+                free = replace(entry, reason=Reason.SETTLING, since=now, due=now, detail="")
+                self._roster.put(name, free)
+        self._rescan_due = min(self._rescan_due, max(now, self._rescanned_at + _BREATHER_SECONDS))
+
+    def _learn(self, name: str, file: DropFile, settling: Settling, verdict: Verdict) -> None:
+        """Defaults have settled: read them once."""
+        content = b"" if verdict is Verdict.TOO_LARGE else file.read()
+        if content is None:
+            self._begin_anew(name, file)
+            return
+        problems: tuple[Problem, ...] = (_TOO_LARGE,)
+        if verdict is not Verdict.TOO_LARGE:
+            try:
+                problems = self._parsed(content, lambda: self._folders.learn(name, content))
+            except BatchInvalid as half_copied:
+                problems = half_copied.problems
+        if problems:
+            texts = [str(problem) for problem in problems]
+            self._log.warning("defaults.broken", file=display(name), problems=texts)
+            self._wait(name, Reason.BROKEN, settling, detail="\n".join(texts))
+            return
+        self._log.info("defaults.read", file=display(name))
+        self._roster.put(name, Entry(Place.SOUND, Reason.SETTLING, self._clock(), settling))
+        self._folders.note(name)
+        if twins := self._folders.twins_words(name):
+            self._log.warning("defaults.broken", file=display(name), problems=[twins])
+
+    def _may_have_defaults(self, name: str, settling: Settling) -> bool:
+        """Whether the drop may be read now, with what its folder's defaults say at this very moment."""
+        for other in self._folders.names(name):
+            if other not in self._defaults_seen:
+                self._look_at_defaults(other)
+        found = self._folders.found(name)
+        reason = Reason.DEFAULTS_SETTLING if self._is_lost else found.reason
+        if reason is not None:
+            self._wait(name, reason, settling, detail=found.detail)
+        elif is_note(name, found.defaults):
+            self._roster.remove(name)
+        else:
+            return True
+        return False
+
+    def _is_note(self, name: str) -> bool:
+        """Whether the name is that of a text that is nobody's job, by what is known now."""
+        entry = self._roster.get(name) if is_text(name) else None
+        is_ours = entry is not None and entry.place is not Place.WAITING
+        return is_text(name) and not is_ours and self._folders.is_note(name)
+
+    def _miss(self, name: str) -> None:
+        """The name is gone; defaults count as changing for a moment more, for some programs save in two steps."""
+        entry, now = self._roster.get(name), self._clock()
+        if entry is None or not is_defaults(name):
+            self._roster.remove(name)
+            return
+        is_missed = entry.place is Place.WAITING and entry.settling is None
+        until = (entry.since if is_missed else now) + self._rules.settle_seconds
+        if now >= until:
+            self._roster.remove(name)
+        else:
+            self._wait(name, Reason.SETTLING, None, due=until)
+
     # --- what is left lying -------------------------------------------------------------------------------------
 
-    def _wait(self, name: str, reason: Reason, settling: Settling | None, due: float | None = None) -> None:
-        entry = self._entry(name, reason, settling, due)
+    def _wait(
+        self, name: str, reason: Reason, settling: Settling | None, due: float | None = None, detail: str = ""
+    ) -> None:
+        entry = replace(self._entry(name, reason, settling, due), detail=detail)
         key = (reason.value, *_file_of(settling))
         if reason not in {Reason.NOT_A_FILE, Reason.UNREADABLE} and key not in entry.told:
             self._log.debug("drop.waiting", file=display(name), reason=reason.value)
@@ -531,16 +655,22 @@ class InboxWatch:
 
     def _take_stock(self, listing: Listing) -> None:
         now = self._clock()
+        for name in listing.defaults:
+            self._look_soon(name, now)
+            self._folders.note(name)
+        notes = {name for name in listing.drops if self._is_note(name)}
+        listing.drops -= notes
+        listing.strangers |= notes
         for name in listing.drops:
-            entry = self._roster.get(name)
-            if entry is None:
-                self._roster.put(name, Entry(Place.WAITING, Reason.SETTLING, now, due=now))
-            elif entry.due is None and entry.place is not Place.POSTED:
-                self._roster.put(name, replace(entry, due=now))
+            self._look_soon(name, now)
         for name in listing.conflicts:
             self._leave_conflict(name, now)
-        for name in self._roster.gone(listing.drops | listing.conflicts):
-            if not listing.is_unknown(name):
+        for name in listing.results:
+            self._leave_result(name, now)
+        for name in self._roster.gone(listing.drops | listing.conflicts | listing.defaults | listing.results):
+            if is_defaults(name) and not listing.is_unknown(name):
+                self._look_soon(name, now)
+            elif not listing.is_unknown(name):
                 self._roster.remove(name)
         for folder in listing.unread.keys() - self._unread.keys():
             self._log.warning("scan.failed", folder=display(folder), reason=listing.unread[folder])
@@ -556,6 +686,18 @@ class InboxWatch:
         if lying != self._lying:
             self._lying = lying
             self._roster.is_changed = True
+
+    def _look_soon(self, name: str, now: float) -> None:
+        entry = self._roster.get(name)
+        if entry is None:
+            self._roster.put(name, Entry(Place.WAITING, Reason.SETTLING, now, due=now))
+        elif entry.due is None and entry.place is not Place.POSTED:
+            self._roster.put(name, replace(entry, due=now))
+
+    def _leave_result(self, name: str, now: float) -> None:
+        if self._roster.get(name) is None:
+            self._log.warning("drop.ignored", file=display(name), reason="a table of results; drop the table itself again")
+            self._roster.put(name, Entry(Place.WAITING, Reason.RESULT_TABLE, now))
 
     def _leave_conflict(self, name: str, now: float) -> None:
         if self._roster.get(name) is None:
@@ -670,6 +812,14 @@ def _plain(error: Exception) -> str:
     if not isinstance(error, OSError):
         return str(error)
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+
+
+def _standing(entry: Entry | None) -> tuple[object, ...]:
+    """What of an entry of defaults matters to what they hold back."""
+    if entry is None:
+        return ()
+    fingerprint = entry.settling.fingerprint if entry.settling is not None else None
+    return entry.place, entry.reason, entry.detail, fingerprint
 
 
 def _file_of(settling: Settling | None) -> tuple[int, int]:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _LISTS: Final = ("projects", "list", "items", "results", "rows", "docs", "data")
 _IDS: Final = ("id", "_id", "projectId", "key")
-_URLS: Final = ("download_url", "downloadUrl", "url", "videoUrl")
+_URLS: Final = ("download_url", "downloadUrl", "videoUrl")  # a plain `url` may be the project's own page
+_MODELS: Final = frozenset({"model", "modelid", "model_id", "aimodel", "ai_model"})
+_CLOTHES: Final = frozenset({"clothes", "clothesid", "clothes_id", "cloth", "clothid", "cloth_id"})
 _MOMENTS: Final = ("createdAt", "created_at")
 _CREDITS: Final = ("creditSubstracted", "creditSubtracted")
 _COMPLAINTS: Final = ("error", "errorMessage", "failReason", "reason", "stateMessage", "message", "msg")
@@ -80,6 +82,8 @@ def project_of(entry: Mapping[str, Any], project_id: str, *, lead_seconds: float
         url=next((url for key in _URLS if (url := url_of(entry.get(key)))), None),
         created_at=None if created_at is None else created_at + (lead_seconds or 0.0),
         texts=frozenset(_texts_in(entry)),
+        models=frozenset(_named_in(entry, _MODELS)),
+        clothes=frozenset(_named_in(entry, _CLOTHES)),
         credit=next((credit for key in _CREDITS if (credit := number_of(entry.get(key))) is not None), None),
         words=quotation(_complaint(entry), redactor),
     )
@@ -103,6 +107,22 @@ def _texts_in(entry: Mapping[str, Any]) -> Iterator[str]:
             waiting.extend(value)
         elif isinstance(value, str) and (text := even(value)) and not ("?" in text and url_of(text)):
             yield text
+
+
+def _named_in(entry: Mapping[str, Any], names: frozenset[str]) -> Iterator[str]:
+    """What stands under keys of these names, however deep: the text itself, or the id of a mapping."""
+    waiting: list[object] = [entry]
+    for _ in range(_MOST_VALUES):
+        if not waiting:
+            return
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+            named = [inner for key, inner in value.items() if key.lower() in names]
+            ids = (id_of(inner.get("id")) if isinstance(inner, dict) else id_of(inner) for inner in named)
+            yield from (found for found in ids if found is not None)
 
 
 def _complaint(entry: Mapping[str, Any]) -> str:
