@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from daemon import VERSION, overview
 from daemon.config import Config, find_credential, load, read_models_file
 from daemon.core import models_page
-from daemon.core.batch import MAX_BYTES, parse_batch
+from daemon.core.batch import MAX_BYTES
 from daemon.core.credential import secrets_of
 from daemon.core.errors import ConfigInvalid, LedgerRefused, RootUnavailable
 from daemon.core.notice import Kind, Sink
@@ -279,7 +279,7 @@ class Daemon:
             )
             self._watch = InboxWatch(
                 _watch_settings(config, paths),
-                parse=lambda content: parse_batch(content, config.api.version),
+                reader=config.grammar,
                 post=self._mailbox.put,
                 check_root=self._check_root,
                 identify=mounts.identity,
@@ -535,8 +535,10 @@ def _moved(old: Paths, new: Paths) -> list[str]:
 def _needs_restart(old: Config, new: Config) -> list[str]:
     """The sections whose changes count from the next start on."""
     old = old.model_copy(update={"folders": old.folders.model_copy(update=_at_once(new.folders))})
-    fixed = ("api", "folders", "watch", "ledger", "http", "notify", "status_page")
+    fixed = ("api", "folders", "watch", "defaults", "ledger", "http", "notify", "status_page")
     changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
+    if old.jobs.csv_encoding != new.jobs.csv_encoding:
+        changed.append("jobs.csv_encoding")
     if old.videos.max_bytes != new.videos.max_bytes:
         changed.append("videos.max_bytes")
     if old.logs.format != new.logs.format:

@@ -40,11 +40,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from daemon.core import notice, yaml_text
+from daemon.core import defaults, notice, yaml_text
 from daemon.core.catalogue import operator_catalogue
 from daemon.core.credential import AppKeys
+from daemon.core.defaults import Given
 from daemon.core.display import display
 from daemon.core.errors import BatchInvalid, ConfigInvalid
+from daemon.core.job_content import Grammar
 from daemon.core.problem import Problem, did_you_mean
 from daemon.core.redact import clean_credential
 from daemon.core.video_name import check_template
@@ -202,6 +204,12 @@ def _check_template(template: str) -> str:
     if wrong:
         raise _refuse("; ".join(wrong))
     return template
+
+
+def _check_said(text: str) -> str:
+    if not text.strip():
+        raise _refuse("is empty; write a value, or leave the key out")
+    return text
 
 
 def _check_ledger_url(url: str) -> str:
@@ -415,6 +423,25 @@ class Jobs(_Section):
         description="File with the list of models and clothes, YAML or JSON, in the cloud's own form or as "
         "`MODEL: [CLOTHES, ...]`; relative to the configuration file. null is the cloud's own list.",
     )
+    csv_encoding: Literal["cp949"] | None = Field(
+        default=None,
+        description="Encoding of tables (.csv) and texts (.txt) that are neither UTF-8 nor UTF-16: cp949, as Excel in "
+        "Korea writes them; null refuses them.",
+    )
+
+
+class Defaults(_Section):
+    """What is taken for what neither a job nor a _defaults.yaml of its folder says."""
+
+    language: Annotated[str, AfterValidator(_check_said)] | None = Field(
+        default=None, description="The language that is spoken, such as ko."
+    )
+    model: Annotated[str, AfterValidator(_check_said)] | None = Field(
+        default=None, description="Who says it: the model's id, such as M000004017."
+    )
+    clothes: Annotated[str, AfterValidator(_check_said)] | None = Field(
+        default=None, description="What the model wears: the clothes' id, such as BG00006160."
+    )
 
 
 class Videos(_Section):
@@ -562,6 +589,7 @@ class Config(_Section):
     folders: Folders = Folders()
     watch: Watch = Watch()
     jobs: Jobs = Jobs()
+    defaults: Defaults = Defaults()
     videos: Videos = Videos()
     ledger: Ledger = Ledger()
     logs: Logs = Logs()
@@ -593,6 +621,16 @@ class Config(_Section):
     def models_path(self) -> Path | None:
         """The file that ``jobs.models_file`` names; None where none is named."""
         return _absolute(self.jobs.models_file, self.folder) if self.jobs.models_file is not None else None
+
+    @property
+    def grammar(self) -> Grammar:
+        """How drops are read, with what this configuration gives for what they do not say."""
+        values = {}
+        for name, text in self.defaults.model_dump(exclude_none=True).items():
+            at = self.problem_at(f"defaults.{name}", "")
+            node = yaml_text.Scalar(text, is_plain=False, line=at.line or 0, column=at.column or 0)
+            values[name] = Given(node, at.where, at.path)
+        return Grammar(self.api.version, self.jobs.csv_encoding, defaults.Defaults(values))
 
     def problem_at(self, path: str, message: str) -> Problem:
         """A problem with the value of a key, with the place where it was written.

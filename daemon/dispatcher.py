@@ -47,12 +47,14 @@ from daemon.core.report import (
     Looked,
     NoticeEnded,
     Nudge,
+    PageEnded,
     Probed,
     ProjectsDescribed,
     ProjectsListed,
     Rendered,
     Stop,
     Troubled,
+    WarmedUp,
 )
 from daemon.core.schedule import EXPORTS_AT_ONCE, REFUSALS_IN_A_ROW, Instant, back_off, is_past_deadline, next_look
 from daemon.core.video_name import default_template, numbered
@@ -60,6 +62,7 @@ from daemon.edges.ledger import Entry, Work
 from daemon.models_watch import NOTE, ModelsWatch
 from daemon.notifying import NoticePlan, Notifying
 from daemon.pipeline import claim, export, fetch, file_away, trace
+from daemon.status_watch import StatusWatch
 from daemon.tracing import Tracing
 
 if TYPE_CHECKING:
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
     from daemon.edges.ledger import Ledger
     from daemon.edges.spool import Spool
     from daemon.models_watch import ModelsSource
+    from daemon.status_watch import StatusSource
 
 FLUSH_SECONDS: Final = 1.0
 """Progress that changes nothing else is written so often at most."""
@@ -126,6 +130,9 @@ class Crew(Protocol):
 
     def notify(self, call: Callable[[], object]) -> None:
         """Deliver a notice; one after the other."""
+
+    def page(self, call: Callable[[], object]) -> None:
+        """Write a page about what is going on; one after the other."""
 
 
 class Log(Protocol):
@@ -260,6 +267,7 @@ class Dispatcher:
         models: the list of models; None where there is none.
         meter: counts what happens; None for nobody.
         notices: who is told of what; None for nobody.
+        pages: where status.html comes from; None for none.
         is_once: end when everything that is there has been worked off.
     """
 
@@ -276,6 +284,7 @@ class Dispatcher:
         models: ModelsSource | None = None,
         meter: Meter | None = None,
         notices: NoticePlan | None = None,
+        pages: StatusSource | None = None,
         is_once: bool = False,
     ) -> None:
         self._ledger = ledger
@@ -297,6 +306,7 @@ class Dispatcher:
 
         self._queue: list[tuple[float, int]] = []
         self._exporting: dict[int, int] = {}
+        self._is_warming_up = False
         self._rendering: set[int] = set()
         self._looks: list[tuple[float, int]] = []
         self._looking: dict[int, float] = {}
@@ -338,6 +348,7 @@ class Dispatcher:
         self._notifying = Notifying(
             notices or NoticePlan(), ledger=ledger, root=spool.places.root, desk=self, submit=crew.notify
         )
+        self._status = StatusWatch(pages, wall=spool, desk=self, submit=crew.page)
         self._takers: dict[type, Callable[[Any, Instant], None]] = {
             DropReady: self._on_drop_ready,
             ScanEnded: self._on_scan_ended,
@@ -346,6 +357,7 @@ class Dispatcher:
             RootFound: self._on_root_found,
             ClaimEnded: self._on_claim_ended,
             ExportEnded: self._on_export_ended,
+            WarmedUp: self._on_warmed_up,
             Looked: self._on_looked,
             DownloadEnded: self._on_download_ended,
             Probed: self._on_probed,
@@ -354,6 +366,7 @@ class Dispatcher:
             ProjectsListed: self._tracing.on_listed,
             ProjectsDescribed: self._on_projects_described,
             NoticeEnded: self._notifying.on_ended,
+            PageEnded: self._status.on_ended,
             Stop: self._on_stop,
             Nudge: self._on_nudge,
         }
@@ -399,6 +412,15 @@ class Dispatcher:
             tracing=len(self._tracing),
             files=len(self._files) + len(self._drops) + len(self._models.awaiting),
         )
+
+    @property
+    def traced(self) -> frozenset[int]:
+        """The jobs, by number, whose export was not answered and that are looked for."""
+        return self._tracing.job_ids
+
+    def want_status_page(self, *, is_wanted: bool) -> None:
+        """Whether status.html is to be there."""
+        self._status.want(is_wanted=is_wanted)
 
     def _is_worked_off(self) -> bool:
         if self.is_cut_off:
@@ -472,6 +494,8 @@ class Dispatcher:
         self._start_due(now)
         self._record(now)
         self._measure_absence(now)
+        if not self.is_stopping:
+            self._status.start_due(now, is_root_there=self._root_reason is None)
         return self._next_wake(now)
 
     def _measure_absence(self, now: Instant) -> None:
@@ -519,6 +543,7 @@ class Dispatcher:
                 return
             work, self._work = self._work, Work()
             self._on_written()
+            self._status.changed()
             for entry in work.entries:
                 self._log_entry(entry)
                 self._meter.entered(entry.event, entry.fields)
@@ -536,6 +561,7 @@ class Dispatcher:
     def _on_ledger_unavailable(self, error: LedgerUnavailable, now: Instant) -> None:
         if not self._is_ledger_away:
             self._log.log(_ERROR, "ledger.deferred", reason=str(error))
+            self._status.changed()
         self._is_ledger_away = True
         self._ledger_retry_at = now.monotonic + LEDGER_RETRY_SECONDS
 
@@ -565,7 +591,7 @@ class Dispatcher:
 
     def _due_work(self) -> list[float | None]:
         times: list[float | None] = [self._gate.opens_at, self._models.due_at, self._tracing.due_at]
-        times.append(self._notifying.due_at)
+        times += [self._notifying.due_at, self._status.due_at]
         if self._queue:
             times.append(self._queue[0][0])
         if self._looks and not self._are_looks_held:
@@ -835,21 +861,42 @@ class Dispatcher:
 
     # --- export -----------------------------------------------------------------------------------
 
-    def _start_exports(self, now: Instant) -> None:
-        while (
-            self._queue
+    def _may_export(self, now: Instant) -> bool:
+        return (
+            bool(self._queue)
             and self._queue[0][0] <= now.monotonic
             and self._is_paused is False
             and self._ledger_retry_at is None
             and len(self._exporting) < EXPORTS_AT_ONCE
             and len(self._exporting) + len(self._rendering) + len(self._tracing) < self.limits.max_rendering
             and self._gate.may_export(now.monotonic, len(self._exporting))
-        ):
+        )
+
+    def _start_exports(self, now: Instant) -> None:
+        while self._may_export(now):
+            if not self._studio.can_export:
+                # Before any job is EXPORTING: killed while it waits for a token, none would be in doubt.
+                self._warm_up()
+                return
             job = self._jobs[heapq.heappop(self._queue)[1]]
             self._exporting[job.id] = self._generation
             started = self._apply(job, ExportStarted(), now)
             self._enter("job.export_started", now, started)
             self._act(self._export_deed(started))
+
+    def _warm_up(self) -> None:
+        if not self._is_warming_up:
+            self._is_warming_up = True
+            self._act(lambda: self._crew.export(lambda: export.warm_up(self._studio)))
+
+    def _on_warmed_up(self, message: WarmedUp, now: Instant) -> None:
+        self._is_warming_up = False
+        if isinstance(message.outcome, Troubled):
+            self._on_trouble(message.outcome, now)
+        elif message.outcome is not None:
+            self._close_gate(now, message.outcome.retry_after_seconds, is_current=True)
+            if message.outcome.is_outage:
+                self._on_outage(message.outcome.reason)
 
     def _export_deed(self, job: Job) -> Callable[[], None]:
         return lambda: self._crew.export(lambda: export.export(self._studio, job))
@@ -1096,7 +1143,7 @@ class Dispatcher:
 
     def _download_deed(self, job: Job, url: str | None) -> Callable[[], None]:
         job_file = self._files[job.batch_id]
-        template = self.limits.video_name or default_template(len(self._jobs_of[job.batch_id]))
+        template = job.request.template or self.limits.video_name or default_template(len(self._jobs_of[job.batch_id]))
 
         def download() -> DownloadEnded:
             return fetch.download(
@@ -1175,6 +1222,7 @@ class Dispatcher:
 
     def _on_scan_ended(self, message: ScanEnded, _now: Instant) -> None:
         self._is_scan_idle = message.is_idle
+        self._status.changed()
         if not self._is_root_noted and self._spool.was_seen:
             self._is_root_noted = True
             self._work.notes["seen_root"] = str(self._spool.places.root)

@@ -83,6 +83,11 @@ class Tracing:
         return len(self._traces)
 
     @property
+    def job_ids(self) -> frozenset[int]:
+        """The jobs that are looked for."""
+        return frozenset(self._traces)
+
+    @property
     def due_at(self) -> float | None:
         """When the projects are to be looked through next, on the monotonic clock."""
         if self._round_begun_at is not None:

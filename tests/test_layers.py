@@ -29,12 +29,13 @@ FRONT = (
     "models",
     "completion",
     "lifetime",
+    "status_source",
     "health",
     "__main__",
 )
 """What stands before the dispatcher, for people; of these only can import the configuration and read a clock."""
 
-PARTS = ("daemon.tracing", "daemon.models_watch", "daemon.notifying")
+PARTS = ("daemon.tracing", "daemon.models_watch", "daemon.notifying", "daemon.status_watch")
 """Parts of the dispatcher that have a file of their own."""
 
 PURE_LIBRARIES = {"yaml", "pydantic", "pydantic_core"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from daemon.core.drop_name import is_table, is_text
 from daemon.core.job import Failure, Paid
 
 PAID: Final = {
@@ -27,6 +28,19 @@ MEND: Final = (
 MEND_KOREAN: Final = "파일을 고쳐서 inbox/로 다시 옮기세요. 파일의 모든 작업이 올바를 때에만 영상을 주문합니다."
 
 
+def _word(name: str) -> str:
+    """How a person says in this kind of job file that a job may be paid again."""
+    if is_table(name):
+        return "write  true  into the column  pay_again  of its row"
+    return "add the line  pay_again: true  to the job"
+
+
+def _word_korean(name: str) -> str:
+    if is_table(name):
+        return "그 행의 pay_again 열에 true를 적고"
+    return "그 작업에 pay_again: true 줄을 넣고"
+
+
 def what_to_do(failure: Failure | None, name: str) -> tuple[str, ...]:
     """What to do about a failed job; one line each.
 
@@ -35,11 +49,13 @@ def what_to_do(failure: Failure | None, name: str) -> tuple[str, ...]:
         name: the job file's path relative to failed/, fit to be read.
     """
     again = f"move {name} from failed/ back into inbox/"
+    if is_text(name) and failure in {Failure.IN_DOUBT, Failure.REFUSED_AFTER}:
+        return _about_text(failure, name, again)
     if failure is Failure.IN_DOUBT:
         return (
             "look into the AI Studios account whether this video was made and paid.",
             "chromadrop never asks for it again by itself. To order it again, and perhaps pay twice,",
-            f"add the line  pay_again: true  to the job and {again}",
+            f"{_word(name)} and {again}",
             f"(or say: chromadrop retry --pay-again {name}).",
         )
     if failure is Failure.GAVE_UP:
@@ -47,19 +63,45 @@ def what_to_do(failure: Failure | None, name: str) -> tuple[str, ...]:
     if failure is Failure.REFUSED_AFTER:
         return (
             f"{again}; it asks for the same render again and pays nothing.",
-            "If the render is lost for good, add the line  pay_again: true  to the job to order it anew.",
+            f"If the render is lost for good, {_word(name)} to order it anew.",
         )
     return (f"change what the cloud refused, and {again}.",)
+
+
+def _about_text(failure: Failure | None, name: str, again: str) -> tuple[str, ...]:
+    """A text has no place for a person's word; a command takes it."""
+    command = f"chromadrop retry --pay-again {name}"
+    if failure is Failure.IN_DOUBT:
+        return (
+            "look into the AI Studios account whether this video was made and paid.",
+            "chromadrop never asks for it again by itself. To order it again, and perhaps pay twice, say:",
+            command,
+        )
+    return (
+        f"{again}; it asks for the same render again and pays nothing.",
+        f"If the render is lost for good, say  {command}  to order it anew.",
+    )
 
 
 def what_to_do_korean(failure: Failure | None, name: str) -> str:
     """The same in Korean."""
     again = f"{name} 파일을 failed/에서 inbox/로 다시 옮기세요"
+    if is_text(name) and failure is Failure.IN_DOUBT:
+        return (
+            "이 영상이 만들어지고 결제되었는지 AI Studios 계정에서 확인하세요. "
+            "chromadrop은 스스로 다시 주문하지 않습니다. "
+            f"두 번 결제될 수 있음을 알고 다시 주문하려면: chromadrop retry --pay-again {name}"
+        )
+    if is_text(name) and failure is Failure.REFUSED_AFTER:
+        return (
+            f"{again}. 같은 렌더링을 다시 요청하며, 추가로 결제하지 않습니다. "
+            f"렌더링이 완전히 사라졌다면 새로 주문할 수 있습니다: chromadrop retry --pay-again {name}"
+        )
     if failure is Failure.IN_DOUBT:
         return (
             "이 영상이 만들어지고 결제되었는지 AI Studios 계정에서 확인하세요. "
             "chromadrop은 스스로 다시 주문하지 않습니다. "
-            f"두 번 결제될 수 있음을 알고 다시 주문하려면 그 작업에 pay_again: true 줄을 넣고 {again} "
+            f"두 번 결제될 수 있음을 알고 다시 주문하려면 {_word_korean(name)} {again} "
             f"(또는 chromadrop retry --pay-again {name})."
         )
     if failure is Failure.GAVE_UP:
@@ -67,6 +109,6 @@ def what_to_do_korean(failure: Failure | None, name: str) -> str:
     if failure is Failure.REFUSED_AFTER:
         return (
             f"{again}. 같은 렌더링을 다시 요청하며, 추가로 결제하지 않습니다. "
-            "렌더링이 완전히 사라졌다면 그 작업에 pay_again: true 줄을 넣어 새로 주문하세요."
+            f"렌더링이 완전히 사라졌다면 {_word_korean(name)} 새로 주문하세요."
         )
     return f"클라우드가 거절한 내용을 고치고, {again}."

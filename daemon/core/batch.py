@@ -72,7 +72,7 @@ class Request:
         may_pay_again: a person's word (``pay_again: true``) that a job in doubt may be exported again.
         place: where it stands in the job file; None where the file is not at hand (the ledger does not keep it).
         template: of the video's name, where the folder has one and the job has no name.
-        is_marked_done: a row of a table that says that its video is made, which must then be so.
+        is_marked_paid: a row of a table of results, which says that it is done, or may have been paid.
     """
 
     body: Mapping[str, str | float | bool]
@@ -80,7 +80,7 @@ class Request:
     may_pay_again: bool = False
     place: Place | None = field(default=None, compare=False, repr=False)
     template: str | None = None
-    is_marked_done: bool = field(default=False, compare=False, repr=False)
+    is_marked_paid: bool = field(default=False, compare=False, repr=False)
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -334,7 +334,6 @@ class JobReader:
         *,
         defaults: Mapping[str, yaml_text.Node] | None = None,
         joint: str = ".",
-        is_marked_done: bool = False,
     ) -> Request | None:
         """One job; None where something is wrong with it.
 
@@ -343,7 +342,6 @@ class JobReader:
             path: of the job in its file.
             defaults: of its file, which beat the folder's.
             joint: between the path and a field's name.
-            is_marked_done: see `Request`.
         """
         own = {**(defaults or {}), **{key.text: value for key, value in node.entries}}
         given = {name: found for name, found in self._given.items() if name not in own}
@@ -355,7 +353,7 @@ class JobReader:
             return None
         place = Place(path, {name: (value.line, value.column) for name, value in own.items()}, given, joint)
         template = None if job.name else self._template
-        return Request(job.body(), job.name, bool(job.pay_again), place, template, is_marked_done)
+        return Request(job.body(), job.name, bool(job.pay_again), place, template)
 
     def _check_some(self, fields: dict[str, yaml_text.Node], node: yaml_text.Mapping, path: str) -> None:
         """Note what is wrong with fields that are not yet a whole job."""

@@ -120,6 +120,7 @@ def folders_of(name: str) -> tuple[str, ...]:
 
 
 _SCRATCH_ENDINGS: Final = (".part", ".partial", ".tmp", ".crdownload", ".download", ".swp", ".bak", ".orig", "~")
+_FOR_READERS: Final = ("readme", "howto")
 _SCRATCH_NAMES: Final = frozenset({"thumbs.db", "desktop.ini"})
 
 
@@ -131,7 +132,7 @@ def is_stranger(name: str) -> bool:
     """
     base = name.rpartition("/")[2].lower()
     is_scratch = base.startswith(_IGNORED_BEGINNINGS) or base.endswith(_SCRATCH_ENDINGS) or base in _SCRATCH_NAMES
-    return not is_scratch
+    return not is_scratch and not base.startswith(_FOR_READERS)
 
 
 def is_ignored_folder(base: str) -> bool:

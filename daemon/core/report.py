@@ -59,6 +59,13 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True)
+class WarmedUp:
+    """What exports need is at hand (None), or why it is not."""
+
+    outcome: Troubled | Deferred | None
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimEnded:
     """A job file is in processing/, or could not be moved there."""
 
@@ -120,6 +127,13 @@ class NoticeEnded:
     reason: str = ""
     is_final: bool = False
     retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PageEnded:
+    """A page about what is going on was written, or why it could not be; empty also where the root is away."""
+
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,6 +252,21 @@ class Glance:
 
 
 @dataclass(frozen=True, slots=True)
+class Closed:
+    """A job file that was filed away.
+
+    Attributes:
+        job_file: without its content.
+        jobs: of it; not all of them, where there are very many.
+        job_count: all of them.
+    """
+
+    job_file: JobFile
+    jobs: tuple[Job, ...]
+    job_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Earlier:
     """What a file of the same name left behind when it failed.
 
@@ -620,6 +635,33 @@ class Ledger:
             jobs = connection.execute(sa.select(_jobs).where(_jobs.c.file_id.in_(ids)).order_by(_jobs.c.id)).all()
         return [(_file(row), [_job(job) for job in jobs if job.file_id == row.id]) for row in files]
 
+    def closed_since(self, since: float, most_files: int, most_jobs: int) -> list[Closed]:
+        """The job files that were filed away since then, latest first, with what can be had of their jobs.
+
+        Args:
+            since: wall-clock seconds.
+            most_files: of them.
+            most_jobs: of all of them together.
+        """
+        columns: list[Any] = [column for column in _files.c if column is not _files.c.content]
+        with self._transaction() as connection:
+            files: Sequence[Any] = connection.execute(
+                sa.select(*columns, sa.literal(b"").label("content"))
+                .where(_files.c.closed_at >= since, _files.c.state == FileState.CLOSED)
+                .order_by(_files.c.closed_at.desc(), _files.c.id.desc())
+                .limit(most_files)
+            ).all()
+            ours = _jobs.c.file_id.in_([row.id for row in files])
+            jobs = connection.execute(
+                sa.select(_jobs).where(ours).order_by(_jobs.c.file_id.desc(), _jobs.c.id).limit(most_jobs)
+            ).all()
+            counted = sa.select(_jobs.c.file_id, sa.func.count().label("count")).where(ours).group_by(_jobs.c.file_id)
+            counts = {file_id: count for file_id, count in connection.execute(counted)}  # noqa: C416 - rows are typed
+        jobs_of: dict[int, list[Job]] = {row.id: [] for row in files}
+        for row in jobs:
+            jobs_of[row.file_id].append(_job(row))
+        return [Closed(_file(row), tuple(jobs_of[row.id]), counts.get(row.id, 0)) for row in files]
+
     def unknown_projects(self, project_ids: Iterable[str]) -> set[str]:
         """Those project ids that no job of ours has or had."""
         wanted = sorted(set(project_ids))
@@ -824,7 +866,7 @@ def _job_row(job: Job) -> dict[str, Any]:
         "position": job.position,
         "body": dict(job.request.body),
         "digest": job.request.digest,
-        "name": job.request.name,
+        "name": _name_row(job.request),
         "may_pay_again": job.request.may_pay_again,
         "continues": job.continues,
         "is_pay_again_allowed": job.is_pay_again_allowed,
@@ -832,12 +874,25 @@ def _job_row(job: Job) -> dict[str, Any]:
     }
 
 
+def _name_row(request: Request) -> str | dict[str, str] | None:
+    """A name, or the folder's template of names, which counts only where there is none."""
+    if request.name is not None or request.template is None:
+        return request.name
+    return {"template": request.template}
+
+
+def _request(row: sa.Row[Any]) -> Request:
+    if isinstance(row.name, dict):
+        return Request(row.body, None, row.may_pay_again, template=row.name["template"])
+    return Request(row.body, row.name, row.may_pay_again)
+
+
 def _job(row: sa.Row[Any]) -> Job:
     return Job(
         id=row.id,
         batch_id=row.file_id,
         position=row.position,
-        request=Request(row.body, row.name, row.may_pay_again),
+        request=_request(row),
         state=State(row.state),
         project_id=row.project_id,
         progress=row.progress,

@@ -60,6 +60,8 @@ EVENTS: Final[dict[str, str]] = {
     "daemon.started": "the daemon is at work",
     "daemon.stopped": "the daemon has ended",
     "daemon.stopping": "the daemon was asked to end; nothing new is begun",
+    "defaults.broken": "a folder's defaults have problems; what is dropped there waits until they are mended",
+    "defaults.read": "a folder's defaults were read, and count for what is dropped there from now on",
     "drop.conflict_copy": "a sync program's conflict copy lies in inbox/; it is left there",
     "drop.ignored": "something in inbox/ is no job file and never will be; it is left there",
     "drop.unreadable": "a job file in inbox/ may not be read; it is left there until it may",

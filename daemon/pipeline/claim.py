@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from daemon.core.errors import DropChanged, DropVanished, LedgerRefused, NameTaken, SpoolError
-from daemon.core.job import Job, continue_from
+from daemon.core.job import Job, State, continue_from
 from daemon.core.job_file import FileState, JobFile, Leftover
 from daemon.core.report import ClaimEnded
 
 if TYPE_CHECKING:
     from daemon.core.batch import Request
     from daemon.core.drop import Drop
+    from daemon.core.problem import Problem
     from daemon.edges.ledger import Earlier
     from daemon.edges.spool import Spool
 
@@ -24,12 +25,36 @@ if TYPE_CHECKING:
 def plan(drop: Drop, processing_name: str, earlier: Earlier, now: float) -> tuple[JobFile, list[Job]]:
     """What the ledger is to say of a drop: pure.
 
+    A table whose row says that its video is made is refused where that is not so: it came back under another name, or
+    after all of it was done, and the row would be paid a second time.
+
     Args:
         drop: settled and read.
         processing_name: a name in processing/ that no open batch has.
         earlier: what failed files of the same name left behind.
         now: wall-clock seconds.
     """
+    job_file, jobs = _plan(drop, processing_name, earlier, now)
+    problems = _made_no_more(drop, jobs)
+    if problems:
+        return _plan(replace(drop, batch=None, problems=problems), processing_name, earlier, now)
+    return job_file, jobs
+
+
+def _made_no_more(drop: Drop, jobs: list[Job]) -> tuple[Problem, ...]:
+    requests = drop.batch.requests if drop.batch is not None else ()
+    words = (
+        "this row says that it is done, but no failed table of this name has its video: it would be ordered, and paid, "
+        "again. If that is meant, empty this cell; if not, take the row out"
+    )
+    return tuple(
+        request.problem("state", words)
+        for request, job in zip(requests, jobs, strict=True)
+        if request.is_marked_done and job.state is not State.DONE
+    )
+
+
+def _plan(drop: Drop, processing_name: str, earlier: Earlier, now: float) -> tuple[JobFile, list[Job]]:
     left = list(earlier.jobs)
     # Where a request stands in its file is of no use once the file was found valid.
     requests = [replace(request, place=None) for request in drop.batch.requests] if drop.batch is not None else []

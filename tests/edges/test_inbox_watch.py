@@ -55,10 +55,23 @@ def parse(content: bytes) -> Batch:
     return Batch((Request({"text": content.decode()}),))
 
 
+class Plain:
+    """A grammar that knows no defaults."""
+
+    base = NO_DEFAULTS
+
+    def batch(self, name: str, content: bytes, defaults: Defaults) -> Batch:
+        del name, defaults
+        return parse(content)
+
+    def defaults(self, content: bytes, where: str) -> Defaults:
+        return Grammar("v2").defaults(content, where)
+
+
 class Scene:
     """An inbox, its watch, and a clock that moves only when it is told."""
 
-    def __init__(self, root: Path, **settings: Any) -> None:
+    def __init__(self, root: Path, *, reader: Grammar | None = None, **settings: Any) -> None:
         self.root = root
         self.inbox = root / "inbox"
         self.inbox.mkdir(exist_ok=True)
@@ -73,7 +86,7 @@ class Scene:
         chosen = {"observer": "polling", "settle_seconds": 2.0, "rescan_seconds": 30.0, "grace_seconds": 10.0}
         self.watch = InboxWatch(
             WatchSettings(**{"inbox": self.inbox, "max_bytes": 1 << 20, **chosen, **settings}),
-            reader=self,
+            reader=reader or self,
             post=self.messages.append,
             check_root=self.check_root,
             identify=mounts.identity,
@@ -988,7 +1001,7 @@ class Live:
         chosen = {"observer": "native", "settle_seconds": 3600.0, "rescan_seconds": 3600.0, "grace_seconds": 0.0}
         self.watch = InboxWatch(
             WatchSettings(**{"inbox": self.inbox, "max_bytes": 1 << 20, **chosen, **settings}),
-            parse=parse,
+            reader=Plain(),
             post=self.mailbox.put,
             check_root=lambda: None,
             identify=mounts.identity,
@@ -1160,13 +1173,13 @@ def test_an_inbox_made_again_is_watched_again(live: Live) -> None:
 
 def test_an_unexpected_error_does_not_end_the_watch(live: Live) -> None:
     """A parser that fails on one file: said, and the others run."""
-    good = live.watch._parse
 
-    def fails_once(content: bytes) -> Batch:
-        live.watch._parse = good
-        raise RuntimeError(content.decode())
+    class FailsOnce(Plain):
+        def batch(self, name: str, content: bytes, defaults: Defaults) -> Batch:
+            live.watch._reader = Plain()
+            raise RuntimeError(f"{name} {content!r} {defaults}")
 
-    live.watch._parse = fails_once
+    live.watch._reader = FailsOnce()
     live.start()
     live.rename_in("a.yaml")
     live.rename_in("b.yaml")

@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -150,12 +150,19 @@ def refuses(*refused: str, line: str = "401 Unauthorized") -> Callable[[Peer, st
     return answer
 
 
+def ordered(studio: Studio) -> str:
+    """An export as the daemon makes it: once what it needs is at hand."""
+    if not studio.can_export:
+        studio.warm_up()
+    return studio.export(BODY)
+
+
 # --- had, and renewed in time ---------------------------------------------------------------------------------------
 
 
 def test_keys_are_exchanged_for_the_token_that_is_sent(cloud: Cloud, studio: Studio) -> None:
     """``appId`` and ``userKey`` as JSON and without Authorization; then the bare token with every call."""
-    assert studio.export(BODY) == "p1"
+    assert ordered(studio) == "p1"
     assert studio.look("p1").percent == 12
     (exchange,) = cloud.exchanges
     assert exchange.startswith(b"POST /auth/token ")
@@ -306,9 +313,10 @@ def test_a_token_just_fetched_is_not_fetched_anew(cloud: Cloud, studio: Studio, 
     assert exchanges == [1, 1, 1, 2, 2]
 
 
-def test_a_token_that_was_accepted_once_may_be_short_lived(cloud: Cloud, studio: Studio) -> None:
-    """Revoked or expired a moment after it was had: it is renewed at once, however young."""
+def test_a_token_that_was_accepted_once_may_be_short_lived(cloud: Cloud, studio: Studio, clock: Clock) -> None:
+    """Revoked or expired a moment after it was had: it is renewed, however young, but once a second at most."""
     studio.look("p1")
+    clock.now += 1
     cloud.answer = refuses(token(1))
     assert studio.look("p1").percent == 12
     assert cloud.sent() == [token(1), token(1), token(2)]
@@ -359,30 +367,62 @@ def test_a_key_is_never_exchanged(cloud: Cloud, clock: Clock) -> None:
 # --- the export: never ordered twice --------------------------------------------------------------------------------
 
 
-def test_an_export_that_was_refused_with_401_is_asked_once_more(cloud: Cloud, studio: Studio, clock: Clock) -> None:
-    """A 401 says that nothing was accepted; so the second is the first that counts."""
+def test_an_export_never_waits_for_a_token(cloud: Cloud, studio: Studio) -> None:
+    """Killed meanwhile, nobody could tell whether it was sent: it is deferred, and nothing is asked at all."""
+    assert not studio.can_export
+    with pytest.raises(CloudDeferred):
+        studio.export(BODY)
+    assert (cloud.asked, cloud.exchanges) == ([], [])
+    studio.warm_up()
+    assert studio.can_export
+    assert studio.export(BODY) == "p1"
+
+
+def test_an_export_that_was_refused_with_401_may_be_asked_for_again(cloud: Cloud, studio: Studio, clock: Clock) -> None:
+    """Nothing was accepted; another token is had first, between the two."""
     studio.look("p1")
     cloud.answer = refuses(token(1))
     clock.now += 10
-    assert studio.export(BODY) == "p1"
-    assert cloud.asked[1:] == [("POST /simple/video", token(1)), ("POST /simple/video", token(2))]
+    with pytest.raises(CloudDeferred) as caught:
+        studio.export(BODY)
+    assert not caught.value.is_outage
+    assert not studio.can_export
+    assert ordered(studio) == "p1"
+    assert cloud.sent() == [token(1), token(1), token(2)]
     assert cloud.bodies[1] == cloud.bodies[2]
 
 
-def test_an_export_whose_second_answer_is_lost_is_in_doubt(cloud: Cloud, studio: Studio, clock: Clock) -> None:
-    """And is not asked a third time."""
+def test_an_export_whose_new_token_is_refused_too_is_account_trouble(
+    cloud: Cloud, studio: Studio, clock: Clock
+) -> None:
+    """A second new one would be no better."""
     studio.look("p1")
+    cloud.answer = refuses(token(1), token(2))
+    clock.now += 10
+    with pytest.raises(CloudDeferred):
+        studio.export(BODY)
+    with pytest.raises(AccountTroubled):
+        ordered(studio)
+    assert len(cloud.exchanges) == 2
 
-    def answer(peer: Peer, authorization: str) -> None:
+
+def test_an_export_whose_second_answer_is_lost_is_in_doubt(cloud: Cloud, studio: Studio, clock: Clock) -> None:
+    """The first was a plain no; the second may have been accepted."""
+    studio.look("p1")
+    refuse = refuses(token(1))
+
+    def lose(peer: Peer, authorization: str) -> None:
         if authorization == token(1):
-            peer.answer(UNAUTHORIZED, line="401 Unauthorized")
+            refuse(peer, authorization)
         else:
             peer.reset()
 
-    cloud.answer = answer
+    cloud.answer = lose
     clock.now += 10
-    with pytest.raises(CloudInDoubt):
+    with pytest.raises(CloudDeferred):
         studio.export(BODY)
+    with pytest.raises(CloudInDoubt):
+        ordered(studio)
     assert cloud.sent() == [token(1), token(1), token(2)]
 
 
@@ -409,18 +449,22 @@ def test_only_a_plain_401_lets_an_export_be_asked_again(
     assert len(cloud.exchanges) == 1
 
 
-def test_an_export_refused_with_401_while_no_token_is_to_be_had_waits(
-    cloud: Cloud, studio: Studio, clock: Clock
-) -> None:
-    """Nothing was accepted, so nothing is in doubt."""
-    studio.look("p1")
-    cloud.answer = refuses(token(1))
-    cloud.exchange = lambda peer, _: peer.reset()
-    clock.now += 10
-    with pytest.raises(CloudDeferred) as caught:
-        studio.export(BODY)
-    assert caught.value.is_outage
-    assert len(cloud.asked) == 2
+def test_two_programs_that_void_each_others_tokens_do_not_storm(cloud: Cloud, studio: Studio, clock: Clock) -> None:
+    """However many looks there are, a token is replaced once a second at most."""
+    newest: list[str] = []
+
+    def take_the_newest(peer: Peer, authorization: str) -> None:
+        # somebody else has had a token since: every one of ours is good for one call
+        is_good = authorization not in newest
+        newest.append(authorization)
+        peer.answer(YES if is_good else UNAUTHORIZED, line="200 OK" if is_good else "401 Unauthorized")
+
+    cloud.answer = take_the_newest
+    for _ in range(200):
+        clock.now += 0.05
+        with suppress(CloudDeferred):
+            studio.look("p1")
+    assert len(cloud.exchanges) <= 11
 
 
 # --- no token to be had ---------------------------------------------------------------------------------------------
@@ -459,7 +503,7 @@ def test_where_no_token_is_to_be_had_nothing_is_sent(cloud: Cloud, studio: Studi
     """Busy, broken, not JSON, no usable token: deferred, an outage, which never counts against a job."""
     cloud.exchange = says(body, line=line)
     with pytest.raises(CloudDeferred) as caught:
-        studio.export(BODY)
+        ordered(studio)
     assert (caught.value.is_outage, caught.value.is_bounded) == (True, False)
     assert cloud.asked == []
 
@@ -472,7 +516,7 @@ def test_a_lost_exchange_is_no_doubt(script: Callable[[Peer], None], clock: Cloc
         closing(made(server.url, clock)) as studio,
         pytest.raises(CloudDeferred) as caught,
     ):
-        studio.export(BODY)
+        ordered(studio)
     assert caught.value.is_outage
 
 
@@ -501,7 +545,7 @@ def test_keys_that_are_refused_are_account_trouble(cloud: Cloud, studio: Studio,
     """A plain no: no job fails, and a free probe will tell when it is over."""
     cloud.exchange = says(body, line=line)
     with pytest.raises(AccountTroubled) as caught:
-        studio.export(BODY)
+        ordered(studio)
     assert caught.value.is_credential
     assert cloud.asked == []
 

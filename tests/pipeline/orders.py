@@ -106,6 +106,13 @@ class Cloud:
         self._ask(dict(body))
         return "p1"
 
+    @property
+    def can_export(self) -> bool:
+        return self.trouble is None
+
+    def warm_up(self) -> None:
+        self._ask("warm up")
+
     def look(self, project_id: str) -> Answer:
         self._ask(project_id)
         return self.answer

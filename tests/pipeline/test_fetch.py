@@ -114,7 +114,13 @@ def test_a_link_that_only_the_project_knows_is_taken() -> None:
 
 @pytest.mark.parametrize(
     "described",
-    [Project("p1", state="progress", url=URL), Project("p1"), BOUNDED, AccountTroubled("x", is_credential=True), RuntimeError()],
+    [
+        Project("p1", state="progress", url=URL),
+        Project("p1"),
+        BOUNDED,
+        AccountTroubled("x", is_credential=True),
+        RuntimeError(),
+    ],
 )
 def test_a_project_that_says_nothing_changes_nothing(described: Project | Exception) -> None:
     """It is asked because it may help; the look's own outcome stands."""

@@ -63,9 +63,7 @@ class Samba:
         port: to listen on; None: a free one.
     """
 
-    def __init__(
-        self, folder: Path, *options: str, launcher: tuple[str, ...] = (), port: int | None = None
-    ) -> None:
+    def __init__(self, folder: Path, *options: str, launcher: tuple[str, ...] = (), port: int | None = None) -> None:
         self._own = Path(tempfile.mkdtemp(prefix="smb"))  # short: sockets lie in it
         self._configuration = self._own / "smb.conf"
         self._port = _free_port() if port is None else port

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from daemon.models_watch import ModelsSource
     from daemon.notifying import NoticePlan
+    from daemon.status_watch import StatusSource
 
 VIDEO = b"a whole video"
 
@@ -66,6 +67,8 @@ class FakeCloud:
     look_faults: deque[Exception | FakeLook | None] = field(default_factory=deque)
     download_faults: deque[Exception | None] = field(default_factory=deque)
     probe_faults: deque[Exception | None] = field(default_factory=deque)
+    can_export: bool = True
+    warm_up_faults: deque[Exception | None] = field(default_factory=deque)
     has_project: bool = False
     has_projects: bool = False
     described: dict[str, Project] = field(default_factory=dict)
@@ -81,6 +84,12 @@ class FakeCloud:
         if fault is not None:
             raise fault[0]
         return project_id
+
+    def warm_up(self) -> None:
+        fault = self.warm_up_faults.popleft() if self.warm_up_faults else None
+        if fault is not None:
+            raise fault
+        self.can_export = True
 
     def look(self, project_id: str) -> FakeLook:
         self.looks[project_id] += 1
@@ -169,6 +178,9 @@ class InlineCrew:
     def notify(self, call: Callable[[], object]) -> None:
         self.calls.append(("notify", call))
 
+    def page(self, call: Callable[[], object]) -> None:
+        self.calls.append(("page", call))
+
     def work(self) -> bool:
         """Make every call that is not held; whether there was any."""
         waiting = [pair for pair in self.calls if pair[0] in self.held]
@@ -205,12 +217,14 @@ class World:
         make_cloud: Callable[[Callable[[], float], float], FakeCloud] = FakeCloud,
         models: ModelsSource | None = None,
         notices: NoticePlan | None = None,
+        pages: StatusSource | None = None,
         is_started: bool = True,
     ) -> None:
         self.root = root
         self.limits = limits or Limits()
         self.models = models
         self.notices = notices
+        self.pages = pages
         self.monotonic = 1000.0
         self.wall = 1_700_000_000.0
         self.cloud = make_cloud(lambda: self.monotonic, render_seconds)
@@ -249,6 +263,7 @@ class World:
             log=self.log,
             models=self.models,
             notices=self.notices,
+            pages=self.pages,
             is_once=self.is_once,
         )
         self.dispatcher.recover(self.now)

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 import structlog
 
-from daemon.core.defaults import NO_DEFAULTS, Defaults
 from daemon.core.display import display
 from daemon.core.drop import Drop
 from daemon.core.drop_name import PAUSE_NAME, is_defaults, is_text
 from daemon.core.errors import BatchInvalid, RootUnavailable
-from daemon.core.messages import DropReady, Lying, PauseSeen, Reason, RootFound, RootLost, ScanEnded
 from daemon.core.job_content import is_note
+from daemon.core.messages import DropReady, Lying, PauseSeen, Reason, RootFound, RootLost, ScanEnded
 from daemon.core.problem import Problem
 from daemon.core.settle import Rules, Settling, Verdict, due, has_nul, judge, observe, restart, tried
 from daemon.edges.inbox_watch.drop_file import DropFile, NotAPlainFile, Unreadable
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from daemon.core.batch import Batch
+    from daemon.core.defaults import Defaults
     from daemon.core.drop import Fingerprint
     from daemon.core.messages import WatchMessage
     from daemon.edges.inbox_watch.hints import Hinted
@@ -696,7 +696,7 @@ class InboxWatch:
 
     def _leave_result(self, name: str, now: float) -> None:
         if self._roster.get(name) is None:
-            self._log.warning("drop.ignored", file=display(name), reason="a table of results; drop the table itself again")
+            self._log.warning("drop.ignored", file=display(name), reason=Reason.RESULT_TABLE.value)
             self._roster.put(name, Entry(Place.WAITING, Reason.RESULT_TABLE, now))
 
     def _leave_conflict(self, name: str, now: float) -> None:

@@ -116,14 +116,14 @@ class Studio:
     def export(self, body: Mapping[str, object]) -> str:
         """Ask for one video: this costs money. Always on a fresh connection.
 
-        Sent a second time only where the first was answered with a 401, which says that nothing was accepted, and
-        another token is to be had.
+        It is never held up by getting a token: nobody could tell then whether anything was sent. Where there is none
+        (see `can_export`), or where the cloud refuses it (a 401 says that nothing was accepted), it is deferred.
 
         Returns:
             The project id.
 
         Raises:
-            CloudDeferred: nothing was sent, or the cloud said that it is busy.
+            CloudDeferred: nothing was sent, nothing was accepted, or the cloud said that it is busy.
             CloudRefused: the cloud said no.
             CloudInDoubt: it may have been accepted.
             AccountTroubled: credential or credit.
@@ -132,7 +132,30 @@ class Studio:
             payload = json.dumps({**self._dialect.defaults, **body}, allow_nan=False).encode("ascii")
         except (TypeError, ValueError) as error:
             raise CloudRefused(self._redactor(f"the request cannot be written as JSON: {error}")) from None
-        return self._asked(lambda token: self._posted(payload, token), lambda answer: self._judge.export(answer, body))
+        token = self._pass.at_hand()
+        if token is None:
+            raise CloudDeferred("there is no token to ask with yet")
+        answer = self._answered(lambda token: self._posted(payload, token), token)
+        try:
+            return self._judge.export(answer, body)
+        except AccountTroubled:
+            if not answer.is_unauthorized or not self._pass.discard(token):
+                raise
+        raise CloudDeferred("the cloud refused a token that has had its day; nothing was accepted")
+
+    @property
+    def can_export(self) -> bool:
+        """What an export needs is at hand; where it is not, `warm_up` gets it."""
+        return self._pass.is_at_hand
+
+    def warm_up(self) -> None:
+        """Get what an export needs. Free.
+
+        Raises:
+            CloudDeferred: it cannot be had for now.
+            AccountTroubled: app id and user key were refused.
+        """
+        self._pass.current()
 
     def look(self, project_id: str) -> Look:
         """Ask how far a render is. Free.

@@ -59,7 +59,11 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
             export_path="/simple/video",
             progress_path="/editor/progress/{}",
             project_id_keys=("key", "projectId"),
-            url_keys=("url", "videoUrl", "downloadUrl"),  # the tutorial's code reads the first, the reference the second
+            url_keys=(
+                "url",
+                "videoUrl",
+                "downloadUrl",
+            ),  # the tutorial's code reads the first, the reference the second
             project_path="/editor/project/{}",
         ),
         "v3": Dialect(

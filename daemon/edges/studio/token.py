@@ -33,7 +33,8 @@ JUST_FETCHED_SECONDS: Final = 10.0
 """A younger token that is refused, and never was accepted, is not renewed, and keys that were refused are not sent
 again so soon: it would be the same again, and a storm of it."""
 HELD_OFF_SECONDS: Final = 1.0
-"""Where no token could be had for now, whoever asks within so long is told the same."""
+"""Where no token could be had for now, whoever asks within so long is told the same; and no token is replaced sooner
+than this after it was had."""
 
 
 class Key:
@@ -48,9 +49,22 @@ class Key:
     def __init__(self, text: str) -> None:
         self._text = clean_credential(text)
 
+    @property
+    def is_at_hand(self) -> bool:
+        """It is."""
+        return True
+
     def current(self) -> str:
         """The key."""
         return self._text
+
+    def at_hand(self) -> str:
+        """The key."""
+        return self._text
+
+    def discard(self, refused: str) -> bool:  # noqa: ARG002 - as of Tokens
+        """False: there is no other."""
+        return False
 
     def accepted(self, text: str) -> None:
         """Nothing is to be learnt of it."""
@@ -159,6 +173,28 @@ class Tokens:
             return self._had(token)
         return token.text if age < RENEWED_AFTER_SECONDS else self._renewed_in_passing(token)
 
+    @property
+    def is_at_hand(self) -> bool:
+        """There is a token, good as far as we know, and nobody need be asked for it."""
+        token = self._token
+        return token is not None and self._clock() - token.fetched_at < VALID_SECONDS
+
+    def at_hand(self) -> str | None:
+        """The token; None where there is none without asking for one."""
+        token = self._token
+        return token.text if token is not None and self.is_at_hand else None
+
+    def discard(self, refused: str) -> bool:
+        """Whether another token is worth having; the refused one is at hand no more then."""
+        with self._turn():
+            token = self._token
+            if token is None or token.text != refused:
+                return True
+            if self._is_just_fetched(token):
+                return False
+            self._token = None
+            return True
+
     def renewed(self, refused: str) -> str | None:
         """Another token than the one that was refused; None where a new one would be no better.
 
@@ -168,13 +204,20 @@ class Tokens:
         with self._turn():
             token = self._token
             if token is None or token.text == refused:
-                if token is not None and self._is_just_fetched(token):
-                    return None
+                if token is not None:
+                    if self._is_just_fetched(token):
+                        return None
+                    self._refuse_haste(token)
                 token = self._fetched()
             return token.text if token.text != refused else None
 
     def _is_just_fetched(self, token: _Token) -> bool:
         return token.text != self._accepted and self._clock() - token.fetched_at < JUST_FETCHED_SECONDS
+
+    def _refuse_haste(self, token: _Token) -> None:
+        """Somebody else with the same keys may have had a new token, which voids ours, and ours voids theirs."""
+        if self._clock() - token.fetched_at < HELD_OFF_SECONDS:
+            raise CloudDeferred("the cloud refuses a token that it took a moment ago", is_outage=True)
 
     def _had(self, missing: _Token | None) -> str:
         with self._turn():

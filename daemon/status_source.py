@@ -1,0 +1,186 @@
+"""What status.html tells, gathered from the ledger, the scanner, and the dispatcher; nothing is written or held."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import defaultdict
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from daemon.core import status_page
+from daemon.core.job import State
+from daemon.core.job_file import Outcome
+from daemon.core.messages import Lying
+from daemon.core.status_page import FailedFile, Made, OpenFile, Trouble, View
+from daemon.overview import MOST_FILES, MOST_JOBS, open_for_reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from daemon.config import Config, Paths
+    from daemon.core.schedule import Instant
+    from daemon.dispatcher import Summary
+    from daemon.edges.inbox_watch import Pulse
+    from daemon.edges.ledger import Closed, Glance, Ledger
+
+DAY_SECONDS: Final = 86_400.0
+DONE_DAYS: Final = 7
+FAILED_DAYS: Final = 30
+"""So far back the page looks for videos, and for what lies in failed/."""
+MOST_FAILED: Final = 200
+MOST_DONE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What no other process could know.
+
+    Attributes:
+        summary: of the dispatcher, after its last turn.
+        traced: the jobs that are looked for.
+        pulse: of the scanner.
+    """
+
+    summary: Summary
+    traced: frozenset[int]
+    pulse: Pulse
+
+
+class StatusPages:
+    """Makes the page. Any thread may ask; each reads the ledger through a connection of its own.
+
+    Attributes:
+        live: replaced as a whole by the app.
+
+    Args:
+        config: for where the ledger lies.
+        paths: the folders.
+        state: the state folder.
+        lying: what lies in inbox/; its times are monotonic.
+        now: both clocks.
+    """
+
+    def __init__(
+        self, config: Config, paths: Paths, state: Path, *, lying: Callable[[], Lying], now: Callable[[], Instant]
+    ) -> None:
+        self.live: Live | None = None
+        self._config = config
+        self._paths = paths
+        self._state = state
+        self._lying = lying
+        self._now = now
+
+    def in_root(self) -> bytes:
+        """The page that hangs beside the folders.
+
+        Raises:
+            LedgerUnavailable: the ledger cannot be read.
+        """
+        return _encoded(self._view())
+
+    def elsewhere(self) -> bytes:
+        """The page where no link could lead to a file; raises as `in_root`."""
+        return _encoded(replace(self._view(), has_files=False))
+
+    def last(self) -> bytes:
+        """The page of a daemon that has ended; raises as `in_root`."""
+        return _encoded(replace(self._view(), is_ended=True))
+
+    def _view(self) -> View:
+        moment = self._now()
+        ledger = open_for_reading(self._config, self._state)
+        view = View(moment.wall, self._paths.root.name, lying=_on_the_wall(self._lying(), moment), done_days=DONE_DAYS)
+        if ledger is not None:
+            with closing(ledger):
+                view = self._with_work(view, ledger)
+        return _with_troubles(view, self.live) if self.live is not None else view
+
+    def _with_work(self, view: View, ledger: Ledger) -> View:
+        glance = ledger.glance(MOST_FILES, MOST_JOBS)
+        closed = ledger.closed_since(view.at - FAILED_DAYS * DAY_SECONDS, MOST_FILES, MOST_JOBS)
+        note = ledger.read_note("account")
+        root = self._paths.root
+        return replace(
+            view,
+            account=Trouble("", note.get("since")) if isinstance(note, dict) else None,
+            counts=ledger.counts(),
+            file_count=glance.file_count,
+            files=tuple(OpenFile(*file) for file in glance.files),
+            failed=tuple(itertools.islice(_failed(closed, root), MOST_FAILED)),
+            failed_folder=_relative(self._paths.failed, root),
+            done=_done(glance, closed, view.at - DONE_DAYS * DAY_SECONDS),
+        )
+
+
+def _encoded(view: View) -> bytes:
+    return status_page.page(view).encode("utf-8", "replace")
+
+
+def _relative(folder: Path, root: Path) -> str:
+    return folder.relative_to(root).as_posix() if folder.is_relative_to(root) else folder.as_posix()
+
+
+def _on_the_wall(lying: Lying, moment: Instant) -> Lying:
+    """The same with times that people can read."""
+    waiting = (replace(one, since=moment.wall - (moment.monotonic - one.since)) for one in lying.waiting)
+    return replace(lying, waiting=tuple(waiting))
+
+
+def _with_troubles(view: View, live: Live) -> View:
+    summary, pulse = live.summary, live.pulse
+    since = view.account.since if view.account is not None else None
+    return replace(
+        view,
+        account=None if summary.trouble is None else Trouble(summary.trouble, since),
+        cloud=None if summary.cloud_reason is None else Trouble(summary.cloud_reason),
+        root=None if summary.root_reason is None else Trouble(summary.root_reason),
+        is_paused=summary.is_paused,
+        is_ledger_away=summary.is_ledger_away,
+        is_blind=not pulse.is_alive or pulse.held_since is not None,
+        max_rendering=summary.max_rendering,
+        traced=live.traced,
+    )
+
+
+def _failed(closed: Sequence[Closed], root: Path) -> Iterator[FailedFile]:
+    """Those that still lie in failed/: what somebody took away, or put back, has been seen to."""
+    failed = [one for one in closed if one.job_file.outcome is Outcome.FAILED and one.job_file.filed_as]
+    there = _there((one.job_file.filed_as or "" for one in failed), root)
+    for one in failed:
+        if one.job_file.filed_as in there:
+            yield FailedFile(one.job_file, one.jobs, one.job_count)
+
+
+def _there(paths: Iterable[str], root: Path) -> set[str]:
+    """Which of the paths are there; a folder is read once, and one that cannot be read says nothing against them."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        names[path.rpartition("/")[0]].append(path)
+    found: set[str] = set()
+    for folder, within in names.items():
+        try:
+            listed = set(os.listdir(root / folder))  # noqa: PTH208 - names alone; no Path for each is needed
+        except FileNotFoundError:
+            continue
+        except OSError:
+            found.update(within)
+            continue
+        found.update(path for path in within if path.rpartition("/")[2] in listed)
+    return found
+
+
+def _done(glance: Glance, closed: Sequence[Closed], since: float) -> tuple[Made, ...]:
+    """The videos of all files, newest first; one that a file dropped again took over is told once."""
+    files = [*((file, jobs) for file, jobs, _counts in glance.files), *((one.job_file, one.jobs) for one in closed)]
+    made: dict[str, Made] = {}
+    for job_file, jobs in files:
+        for job in jobs:
+            if job.state is State.DONE and job.video is not None:
+                known = made.get(job.video.path)
+                if known is None or (job.settled_at or 0.0) < (known.job.settled_at or 0.0):
+                    made[job.video.path] = Made(job, job_file.name)
+    recent = (one for one in made.values() if (one.job.settled_at or 0.0) >= since)
+    return tuple(sorted(recent, key=lambda one: one.job.settled_at or 0.0, reverse=True)[:MOST_DONE])
