@@ -125,7 +125,7 @@ async def main() -> None:
     record = Record(render_seconds=20.0)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(record, content), "127.0.0.1", 0, backlog=4096)
-    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - to whoever started it
+    print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
 

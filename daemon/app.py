@@ -32,6 +32,9 @@ from daemon.edges.spool import MARKER, Places, Sharing, Spool
 from daemon.edges.studio import Studio
 from daemon.models_watch import ModelsSource
 from daemon.notifying import NoticePlan
+from daemon.pipeline import paint
+from daemon.status_source import Live, StatusPages
+from daemon.status_watch import StatusSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from daemon.pipeline.notify import Outlet
 
 MESSAGES_A_TURN: Final = 1000
+LAST_PAGE_SECONDS: Final = 0.5
 FINE: Final = 0
 SOMETHING_FAILED: Final = 1
 UNREACHABLE: Final = 69
@@ -75,7 +79,6 @@ class Settings:
     redactor: Redactor
     environ: dict[str, str]
     cwd: Path
-
 
     def read_again(self) -> Settings:
         """The settings as they are written now.
@@ -259,6 +262,7 @@ class Daemon:
     def __init__(self, settings: Settings, *, is_once: bool, supervisor: Supervisor | None = None) -> None:
         self.renewal: Settings | None = None
         self._settings = settings
+        self._wants_page = settings.config.status_page
         self._is_once = is_once
         self._mailbox: SimpleQueue[object] = SimpleQueue()
         self._log = logs.get_logger()
@@ -287,7 +291,8 @@ class Daemon:
                 log=self._log,
             )
             self._notices = notice_plan(config, settings.environ, settings.redactor)
-            self._health = _health(config, paths, state)
+            self._pages = StatusPages(config, paths, state, lying=lambda: self._watch.lying, now=now)
+            self._health = _health(config, paths, state, self._pages)
             if self._health is not None:
                 stack.callback(self._health.stop)
             self._dispatcher = Dispatcher(
@@ -300,6 +305,7 @@ class Daemon:
                 log=self._log,
                 models=models_source(config, self._studio),
                 notices=self._notices,
+                pages=StatusSource(self._pages.in_root, is_wanted=config.status_page),
                 meter=self._health.figures if self._health is not None else None,
                 is_once=is_once,
             )
@@ -333,6 +339,7 @@ class Daemon:
             self._dispatcher.recover(now())
             self._watch.start()
             self._say_started()
+            self._note_live()
             self._supervisor.ready(state_text(self._dispatcher.summary(), self._watch.pulse()))
             self._publish()
             if self._health is not None:
@@ -345,6 +352,7 @@ class Daemon:
                 self._watch.stop()
                 for outlet in self._notices.outlets.values():
                     outlet.close()
+                self._write_last_page()
                 self._crew.close(0.2)
         self._log.info("daemon.stopped", failures=self._dispatcher.failures)
         return self._exit_code()
@@ -379,8 +387,18 @@ class Daemon:
             if self.renewal is None:
                 self._supervisor.reloaded()
         wake = self._dispatcher.turn(now(), [m for m in messages if not isinstance(m, Reload)])
+        self._note_live()
         times = (time for time in (wake, self._tell_supervisor(), self._publish()) if time is not None)
         return min(times, default=None)
+
+    def _note_live(self) -> None:
+        """For whoever makes the page, on another thread."""
+        self._pages.live = Live(self._dispatcher.summary(), self._dispatcher.traced, self._watch.pulse())
+
+    def _write_last_page(self) -> None:
+        """People are told that nothing more happens; a share that does not take it in a moment is not waited for."""
+        if self._wants_page:
+            self._crew.last_page(lambda: paint.put(self._spool, self._pages.last), LAST_PAGE_SECONDS)
 
     def _tell_supervisor(self) -> float | None:
         """After a turn, say so to who watches us; when to do it again."""
@@ -434,6 +452,8 @@ class Daemon:
         self._dispatcher.limits = limits(config)
         self._crew.resize(max_rendering=config.jobs.max_rendering, downloads=config.videos.downloads)
         self._spool.share_as(sharing(config))
+        self._wants_page = config.status_page
+        self._dispatcher.want_status_page(is_wanted=config.status_page)
         logs.set_level(config.logs.level)
         self._log.info("config.reloaded", needs_restart=_needs_restart(settings.config, config))
 
@@ -508,7 +528,7 @@ def vitals(summary: Summary, pulse: Pulse, listed_at: float | None, moment: Inst
     )
 
 
-def _health(config: Config, paths: Paths, state: Path) -> Health | None:
+def _health(config: Config, paths: Paths, state: Path, status: StatusPages) -> Health | None:
     """The pages for monitoring, where they are wanted."""
     if config.http.address is None:
         return None
@@ -517,6 +537,7 @@ def _health(config: Config, paths: Paths, state: Path) -> Health | None:
         version=VERSION,
         booted_at=time.time() - time.clock_gettime(time.CLOCK_BOOTTIME),
         overview=lambda: overview.document(overview.gather(config, paths, state, now().wall, is_running=True)),
+        page=status.elsewhere,
         clock=time.monotonic,
         log=logs.get_logger(),
     )
@@ -535,7 +556,7 @@ def _moved(old: Paths, new: Paths) -> list[str]:
 def _needs_restart(old: Config, new: Config) -> list[str]:
     """The sections whose changes count from the next start on."""
     old = old.model_copy(update={"folders": old.folders.model_copy(update=_at_once(new.folders))})
-    fixed = ("api", "folders", "watch", "defaults", "ledger", "http", "notify", "status_page")
+    fixed = ("api", "folders", "watch", "defaults", "ledger", "http", "notify")
     changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
     if old.jobs.csv_encoding != new.jobs.csv_encoding:
         changed.append("jobs.csv_encoding")

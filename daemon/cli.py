@@ -368,11 +368,13 @@ def lint(files: Sequence[str], config_path: Path | None) -> None:
 
 
 def _lint_rules(config: Config, paths: Paths) -> Rules:
+    from daemon.defaults_on_disk import DefaultsOnDisk
     from daemon.lint import Rules
 
+    on_disk = DefaultsOnDisk(config.grammar, paths.inbox)
     can_have_list = config.models_path is not None or config.api.version == "v3"
     if not can_have_list or not config.jobs.check_models:
-        return Rules(config.api.version)  # and nothing heavy is imported
+        return Rules(on_disk)  # and nothing heavy is imported
     from daemon import app, models
 
     try:
@@ -381,8 +383,8 @@ def _lint_rules(config: Config, paths: Paths) -> Rules:
         click.echo(f"chromadrop: models and clothes are not looked at: {error}", err=True)
         found = None
     if found is None:
-        return Rules(config.api.version)
-    return Rules(config.api.version, found.catalogue, models.utc(found.at))
+        return Rules(on_disk)
+    return Rules(on_disk, found.catalogue, models.utc(found.at))
 
 
 # --- status ---------------------------------------------------------------------------------------
@@ -531,6 +533,7 @@ def retry(names: Sequence[str], config_path: Path | None, *, pay_again: bool) ->
     from daemon import app, overview
     from daemon import retry as retrying
     from daemon.checkup import require_root
+    from daemon.defaults_on_disk import DefaultsOnDisk
     from daemon.edges.ledger import is_daemon_alive
 
     config, paths = _load(config_path)
@@ -545,7 +548,7 @@ def retry(names: Sequence[str], config_path: Path | None, *, pay_again: bool) ->
             names,
             places=app.places(paths),
             ledger=ledger,
-            version=config.api.version,
+            defaults=DefaultsOnDisk(config.grammar, paths.inbox),
             may_pay_again=pay_again,
             cwd=Path.cwd(),
         ):

@@ -597,7 +597,7 @@ class Config(_Section):
     notify: Notify = Notify()
     status_page: bool = Field(
         default=True,
-        description="Reserved for status.html in root, which a later release writes; nothing is written yet.",
+        description="Write status.html into root: what is going on, for people who only see the folder.",
     )
 
     _origin: _Origin = PrivateAttr(default=_Origin())

@@ -14,7 +14,7 @@ import heapq
 import itertools
 import re
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from daemon.core.display import display
@@ -89,6 +89,8 @@ STOP_SECONDS: Final = 3.0
 """After SIGTERM, downloads and moves that do not end are waited for so long; exports are waited for until they end."""
 STILL_LOOKS: Final = 5
 """A render that has not moved for so many looks is asked about in another way, and again after as many."""
+REFUSALS_A_TURN: Final = 10
+"""So many drops are refused by the list of models in one transaction at most."""
 CLAIMS_A_TURN: Final = 100
 """So many drops are entered in one transaction at most, so that a flood of files does not delay a poll."""
 
@@ -238,6 +240,15 @@ class Summary:
     is_stopping: bool
     tracing: int = 0
     files: int = 0
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What is to become of some drops: those that are claimed, each with its claim, and those that wait."""
+
+    claimed: list[Drop] = field(default_factory=list)
+    claims: list[tuple[JobFile, list[Job]]] = field(default_factory=list)
+    awaiting: list[Drop] = field(default_factory=list)
 
 
 _NEVER: Final = float("inf")
@@ -517,8 +528,11 @@ class Dispatcher:
             self._is_ledger_given_up = self._is_ledger_away and now.monotonic >= self._stopped_at + STOP_LEDGER_SECONDS
             return
         self._notifying.start_due(now)
+        patience_until = self._models.patience_until(now)
+        if patience_until is not None and patience_until <= now.monotonic:
+            self._reconsider()
         self._start_claims(now)
-        self._start_reading_models(now)
+        self._models.start_due(now)
         self._start_probe(now)
         if not self._are_looks_held:
             self._tracing.start_due(now)
@@ -582,7 +596,7 @@ class Dispatcher:
         if self.is_stopping:
             times += [self._stopped_at + seconds for seconds in (STOP_SECONDS, STOP_LEDGER_SECONDS)]
         else:
-            times += self._due_work()
+            times += [*self._due_work(), self._models.patience_until(now)]
         if self._is_once and self._away_since is not None:
             times.append(self._away_since + ONCE_PATIENCE_SECONDS)
         # What was due before now waits for something else, which will say so.
@@ -722,11 +736,12 @@ class Dispatcher:
             # What a drop continues is read from the ledger, which must know the latest first.
             self._record(now)
         while self._can_claim and (drops := self._claimable()):
+            are_all_entered = True
             try:
-                self._enter_drops(drops, now)
+                are_all_entered = self._enter_drops(drops, now)
             except LedgerUnavailable as error:
                 self._on_ledger_unavailable(error, now)
-            if len(drops) == CLAIMS_A_TURN:
+            if len(drops) == CLAIMS_A_TURN or not are_all_entered:
                 self._is_turn_due = True
                 return
 
@@ -744,54 +759,55 @@ class Dispatcher:
                 break
         return free
 
-    def _enter_drops(self, drops: list[Drop], now: Instant) -> None:
-        planned, awaiting = self._plan(drops, now)
+    def _enter_drops(self, drops: list[Drop], now: Instant) -> bool:
+        """Enter them into the ledger; False where some are left for the next turn."""
+        plan = self._plan(drops, now)
         try:
-            entered = self._ledger.enter(planned) if planned else []
+            entered = self._ledger.enter(plan.claims) if plan.claims else []
         except LedgerConflict:
             if len(drops) == 1:
                 raise
             # Two of them continue the same earlier job, under names that do not look alike: the first one has it.
-            for drop in drops:
-                self._enter_drops([drop], now)
-            return
-        self._on_written()
-        for drop in drops:
+            left = [drop for drop in drops if not self._enter_drops([drop], now)]
+            return not left
+        if entered:
+            self._on_written()
+        for drop in (*plan.claimed, *plan.awaiting):
             self._drops.remove(drop)
-        self._models.awaiting += awaiting
+        self._models.awaiting += plan.awaiting
         for job_file, jobs in entered:
             self._remember(job_file, jobs)
             self._take(job_file, is_retry=False)
+        return len(plan.claimed) + len(plan.awaiting) == len(drops)
 
-    def _plan(self, drops: list[Drop], now: Instant) -> tuple[list[tuple[JobFile, list[Job]]], list[Drop]]:
+    def _plan(self, drops: list[Drop], now: Instant) -> _Plan:
         """What the ledger is to say of the drops, and those that wait for the list of models."""
+        plan = _Plan()
         taken = set(self._processing_names)
-        planned: list[tuple[JobFile, list[Job]]] = []
-        awaiting: list[Drop] = []
+        refusals = 0
         for drop in drops:
+            if refusals == REFUSALS_A_TURN:
+                break  # telling what was meant takes its time: the rest comes in the next turn
             processing_name = _free_name(drop.name, taken)
             failed_as = self._spool.relative(self._spool.places.failed / drop.name)
             earlier = self._ledger.earlier(drop.name, failed_as)
             job_file, jobs = claim.plan(drop, processing_name, earlier, now.wall)
             verdict, problems = self._models.judge(drop, jobs, now, is_wanted=self.limits.check_models)
             if verdict is Verdict.AWAITED:
-                awaiting.append(drop)
+                plan.awaiting.append(drop)
                 continue
             if verdict is Verdict.REFUSED:
+                refusals += 1
                 refused = replace(drop, batch=None, problems=problems)
                 job_file, jobs = claim.plan(refused, processing_name, earlier, now.wall)
             taken.add(processing_name)
-            planned.append((job_file, jobs))
-        return planned, awaiting
+            plan.claimed.append(drop)
+            plan.claims.append((job_file, jobs))
+        return plan
 
     def _take(self, job_file: JobFile, *, is_retry: bool) -> None:
         self._filing.add(job_file.id)
         self._act(lambda: self._crew.file(lambda: claim.take(self._spool, job_file, is_retry=is_retry)))
-
-    def _start_reading_models(self, now: Instant) -> None:
-        until = self._models.start_due(now)
-        if until is not None:
-            self._later(until, lambda _then: self._reconsider())
 
     def _on_catalogue_read(self, message: CatalogueRead, now: Instant) -> None:
         self._models.on_read(message, now)

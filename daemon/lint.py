@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from daemon.core.batch import MAX_BYTES, parse_batch
+from daemon.core.batch import MAX_BYTES
 from daemon.core.catalogue import problems_of
 from daemon.core.display import display
-from daemon.core.drop_name import Kind, is_ignored_folder, kind
+from daemon.core.drop_name import Kind, is_ignored_folder, is_text, kind
 from daemon.core.errors import BatchInvalid
+from daemon.core.job_content import is_note
+from daemon.defaults_on_disk import read_defaults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from daemon.core.batch import Request
     from daemon.core.catalogue import Catalogue
     from daemon.core.problem import Problem
+    from daemon.defaults_on_disk import DefaultsOnDisk
 
 STANDARD_INPUT: Final = "-"
+_STANDARD_INPUT_NAME: Final = "<stdin>"
 
 
 class _Unreadable(Exception):
@@ -45,13 +49,14 @@ class Rules:
     """What job files are held to.
 
     Args:
-        version: of the API.
+        defaults: what folders give.
         catalogue: the models and clothes that there are; None where no list is at hand.
         of: which list that is, such as its date; said once, with the first problem that comes of it.
     """
 
-    def __init__(self, version: str, catalogue: Catalogue | None = None, of: str = "") -> None:
-        self.version = version
+    def __init__(self, defaults: DefaultsOnDisk, catalogue: Catalogue | None = None, of: str = "") -> None:
+        self.defaults = defaults
+        self.grammar = defaults.grammar
         self._catalogue = catalogue
         self._of = of
 
@@ -75,7 +80,7 @@ def lint(names: Iterable[str], rules: Rules, standard_input: BinaryIO) -> Iterat
     """
     for name in names:
         if name == STANDARD_INPUT:
-            yield _linted("<stdin>", standard_input.read(MAX_BYTES + 1), rules)
+            yield _linted(_STANDARD_INPUT_NAME, standard_input.read(MAX_BYTES + 1), rules)
         elif os.path.isdir(name):  # noqa: PTH112 - Path would change how the name was written
             yield from _lint_folder(name, rules)
         else:
@@ -88,26 +93,55 @@ def _lint_folder(folder: str, rules: Rules) -> Iterator[Linted]:
     for path, folders, files in os.walk(folder, onerror=failures.append):
         folders[:] = sorted(name for name in folders if not is_ignored_folder(name))
         for name in sorted(files):
-            if kind(name) is Kind.DROP:
+            if kind(name) is Kind.DEFAULTS or _is_job(Path(path) / name, rules):
                 count += 1
                 yield _lint_file(str(Path(path) / name), rules)
     for error in failures:
         where = display(os.fsdecode(error.filename or folder))
         yield Linted(is_ok=False, texts=(f"{where}: cannot be read: {error.strerror}",))
     if not count and not failures:
-        yield Linted(is_ok=True, texts=(f"{display(folder)}: no job file (.yaml, .yml) in it",))
+        yield Linted(is_ok=True, texts=(f"{display(folder)}: no job file (.yaml, .yml, .csv, .txt) in it",))
+
+
+def _is_job(path: Path, rules: Rules) -> bool:
+    """Whether the daemon would take it: a text only where its folder gives the rest."""
+    return kind(path.name) is Kind.DROP and not (is_text(path.name) and _is_note(path, rules))
+
+
+def _is_note(path: Path, rules: Rules) -> bool:
+    try:
+        return is_note(path.name, rules.defaults.for_file(path))
+    except BatchInvalid:
+        return False  # what it is will be known once they are mended
 
 
 def _lint_file(name: str, rules: Rules) -> Linted:
+    if kind(Path(name).name) is Kind.DEFAULTS:
+        return _lint_defaults(name, rules)
     try:
         content = _read(name)
     except _Unreadable as error:
         return Linted(is_ok=False, texts=(f"{display(name)}: {error}",))
-    linted = _linted(display(name), content, rules)
+    if is_text(name) and kind(Path(name).name) is Kind.DROP and _is_note(Path(name), rules):
+        text = f"{display(name)}: no job: nobody gives language, model, and clothes for it, so that it is left lying"
+        return Linted(is_ok=True, texts=(text,))
+    linted = _linted(name, content, rules)
     if linted.is_ok and kind(Path(name).name) is not Kind.DROP:
-        hint = f"{linted.texts[0]} (but nothing of this name is taken from inbox/: job files end in .yaml or .yml)"
+        endings = "job files end in .yaml, .yml, .csv, or .txt"
+        hint = f"{linted.texts[0]} (but nothing of this name is taken from inbox/: {endings})"
         return Linted(is_ok=True, texts=(hint,))
     return linted
+
+
+def _lint_defaults(name: str, rules: Rules) -> Linted:
+    try:
+        _read(name)  # never a pipe
+        read_defaults(Path(name), rules.grammar)
+    except BatchInvalid as error:
+        return Linted(is_ok=False, texts=tuple(_line(name, problem) for problem in error.problems))
+    except (_Unreadable, OSError) as error:
+        return Linted(is_ok=False, texts=(f"{display(name)}: {error}",))
+    return Linted(is_ok=True, texts=(f"{display(name)}: ok, the defaults of its folder and those below",))
 
 
 def _read(name: str) -> bytes:
@@ -124,9 +158,12 @@ def _read(name: str) -> bytes:
         raise _Unreadable("no file can have this name") from error
 
 
-def _linted(where: str, content: bytes, rules: Rules) -> Linted:
+def _linted(name: str, content: bytes, rules: Rules) -> Linted:
+    where = display(name)
     try:
-        requests = parse_batch(content, rules.version).requests
+        is_file = name != _STANDARD_INPUT_NAME
+        defaults = rules.defaults.for_file(Path(name)) if is_file else rules.grammar.base
+        requests = rules.grammar.batch(name, content, defaults).requests
         problems = rules.problems(requests)
     except BatchInvalid as error:
         problems = error.problems
@@ -137,5 +174,5 @@ def _linted(where: str, content: bytes, rules: Rules) -> Linted:
 
 
 def _line(where: str, problem: Problem) -> str:
-    places = [where, *(str(number) for number in (problem.line, problem.column) if number is not None)]
+    places = [problem.where or where, *(str(number) for number in (problem.line, problem.column) if number is not None)]
     return f"{':'.join(places)}: {f'{problem.path}: ' if problem.path else ''}{problem.message}"

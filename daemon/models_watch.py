@@ -80,9 +80,8 @@ class ModelsWatch:
         self._page: tuple[Catalogue, float] | None = None
         self.awaiting: list[Drop] = []
         if source is not None and copy is not None:
-            # It lets good jobs pass at once; it refuses none.
             with suppress(ValueError, KeyError, TypeError):
-                self._check = ModelCheck(catalogue_of(copy["models"]))
+                self._check = ModelCheck.of_copy(catalogue_of(copy["models"]))
 
     @property
     def due_at(self) -> float | None:
@@ -104,18 +103,20 @@ class ModelsWatch:
         to_pay = [drop.batch.requests[job.position - 1] for job in jobs if job.state is State.QUEUED]
         return self._check.judge(to_pay, now.monotonic)
 
-    def start_due(self, now: Instant) -> float | None:
-        """Ask for the list if it is due or waited for; until when whoever waits is to wait, if it was asked for."""
+    def start_due(self, now: Instant) -> None:
+        """Ask for the list if it is due or waited for."""
         if self._source is None:
-            return None
+            return
         if self.awaiting:
             self._check = self._check.wanted(now.monotonic)
-        if not self._check.is_due(now.monotonic):
-            return None
-        read = self._source.read
-        self._check = self._check.asked(now.monotonic)
-        self._desk.errand(lambda: catalogue.read(read))
-        return self._check.until(now.monotonic)
+        if self._check.is_due(now.monotonic):
+            read = self._source.read
+            self._check = self._check.asked(now.monotonic)
+            self._desk.errand(lambda: catalogue.read(read))
+
+    def patience_until(self, now: Instant) -> float | None:
+        """When the drops that wait for the list have waited long enough; None where none does."""
+        return self._check.until(now.monotonic) if self.awaiting else None
 
     def on_read(self, message: CatalogueRead, now: Instant) -> None:
         """The list has come, or could not be had."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from daemon.config import Config, Paths
+    from daemon.core.defaults import Defaults
     from daemon.core.job import Job
     from daemon.core.job_file import JobFile
 
@@ -237,7 +238,7 @@ def gather(config: Config, paths: Paths, state: Path, now: float, *, is_running:
         LedgerUnavailable: the ledger cannot be read.
     """
     is_running = is_daemon_alive(state) if is_running is None else is_running
-    inbox = _inbox(paths.inbox)
+    inbox = _inbox(paths.inbox, config.grammar.base)
     ledger = open_for_reading(config, state)
     if ledger is None:
         nobody = DaemonView(is_running)
@@ -265,7 +266,7 @@ def gather(config: Config, paths: Paths, state: Path, now: float, *, is_running:
         )
 
 
-def _inbox(inbox: Path) -> InboxView:
+def _inbox(inbox: Path, base: Defaults) -> InboxView:
     end = time.monotonic() + LISTING_SECONDS
     try:
         listing = list_inbox(str(inbox), lambda: time.monotonic() > end)
@@ -273,9 +274,10 @@ def _inbox(inbox: Path) -> InboxView:
         return InboxView(trouble="it is not there yet")
     except OSError as error:
         return InboxView(trouble=f"it cannot be read: {error.strerror or error}")
-    names = tuple(display(name) for name in itertools.islice(sorted(listing.drops), MOST_WAITING))
+    drops = listing.without_notes(base)
+    names = tuple(display(name) for name in itertools.islice(sorted(drops), MOST_WAITING))
     is_whole = listing.is_whole and not listing.unread
-    return InboxView(names, len(listing.drops), is_whole, listing.is_paused)
+    return InboxView(names, len(drops), is_whole, listing.is_paused)
 
 
 def _daemon(note: Any, *, is_running: bool) -> DaemonView:

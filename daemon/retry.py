@@ -10,16 +10,17 @@ import os
 import stat
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from daemon.core.batch import MAX_BYTES, parse_batch
+from daemon.core.batch import MAX_BYTES
 from daemon.core.display import display
 from daemon.core.drop import Drop, Fingerprint
-from daemon.core.drop_name import Kind, kind
+from daemon.core.drop_name import RESULT_TABLE, Kind, kind
 from daemon.core.errors import BatchInvalid
 from daemon.core.job import Failure, State
+from daemon.core.job_content import is_note
 from daemon.edges.spool import ERROR, RESULT, move
 from daemon.pipeline import claim
 
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
     from daemon.core.batch import Batch
     from daemon.core.job import Job
     from daemon.core.problem import Problem
+    from daemon.defaults_on_disk import DefaultsOnDisk
     from daemon.edges.ledger import Ledger
     from daemon.edges.spool import Places
 
 MOST_SUGGESTIONS: Final = 3
+MOST_PROBLEMS: Final = 5
 MOST_FILES_LOOKED_AT: Final = 20_000
-_ENDINGS: Final = ("", ".yaml", ".yml")
+_ENDINGS: Final = ("", ".yaml", ".yml", ".csv", ".txt")
 
 
 class NotThere(Exception):
@@ -57,7 +60,13 @@ class Retried:
 
 
 def retry(
-    names: Iterable[str], *, places: Places, ledger: Ledger | None, version: str, may_pay_again: bool, cwd: Path
+    names: Iterable[str],
+    *,
+    places: Places,
+    ledger: Ledger | None,
+    defaults: DefaultsOnDisk,
+    may_pay_again: bool,
+    cwd: Path,
 ) -> Iterator[Retried]:
     """Put failed job files back, one after the other.
 
@@ -65,7 +74,7 @@ def retry(
         names: as people write them; see `find`. Names of one file count once.
         places: the folders.
         ledger: None where there is none: nothing is known of the files then.
-        version: of the API, for reading the job files.
+        defaults: of the folders in inbox/, for reading the job files.
         may_pay_again: a person's word that what may have been paid may be ordered again.
         cwd: the current folder, absolute.
     """
@@ -77,7 +86,7 @@ def retry(
             found[display(given)] = str(error)
     for name, why_not in found.items():
         if why_not is None:
-            yield _put_back(name, places, ledger, version, may_pay_again=may_pay_again)
+            yield _put_back(name, places, ledger, defaults, may_pay_again=may_pay_again)
         else:
             yield Retried(name, is_back=False, texts=(why_not,))
 
@@ -89,18 +98,18 @@ def find(given: str, failed: Path, cwd: Path) -> str:
     """The failed job file that is meant, relative to failed/.
 
     ``x.yaml``, ``sub/x.yaml``, ``failed/x.yaml``, any path that leads into failed/, each also without its extension, or
-    with ``.error.txt`` or ``.result.json`` behind it.
+    with ``.error.txt``, ``.result.json``, or ``.result.csv`` behind it.
 
     Raises:
         NotThere: there is none, or it is no job file, or it lies elsewhere.
     """
-    plain = given.removesuffix(ERROR).removesuffix(RESULT)
+    plain = given.removesuffix(ERROR).removesuffix(RESULT).removesuffix(RESULT_TABLE)
     insides = [inside for path in _readings(plain, failed, cwd) if (inside := _inside(path, failed)) is not None]
     if not insides:
         raise NotThere(f"is not in {display(str(failed))}; only failed files can be put back")
     for inside in insides:
         for ending in _ENDINGS:
-            if _is_plain_file(failed / (inside + ending)):
+            if _is_plain_file(failed / (inside + ending)) and (not ending or kind(inside + ending) is Kind.DROP):
                 return _drop(inside + ending)
     raise NotThere(f"there is no such file in {display(str(failed))}.{_suggestion(insides[0], failed)}")
 
@@ -132,7 +141,7 @@ def _is_plain_file(path: Path) -> bool:
 
 def _drop(name: str) -> str:
     if kind(name) is not Kind.DROP:
-        raise NotThere("is no job file: their names end in .yaml or .yml")
+        raise NotThere("is no job file: their names end in .yaml, .yml, .csv, or .txt")
     return name
 
 
@@ -162,7 +171,9 @@ def _failed_names(failed: Path) -> list[str]:
 # --- putting one back -----------------------------------------------------------------------------
 
 
-def _put_back(name: str, places: Places, ledger: Ledger | None, version: str, *, may_pay_again: bool) -> Retried:
+def _put_back(
+    name: str, places: Places, ledger: Ledger | None, defaults: DefaultsOnDisk, *, may_pay_again: bool
+) -> Retried:
     source, target = places.failed / name, places.inbox / name
     if os.path.lexists(target):
         text = f"a file of that name lies in {display(str(places.inbox))} already: move or remove one of the two"
@@ -172,7 +183,7 @@ def _put_back(name: str, places: Places, ledger: Ledger | None, version: str, *,
         content, fingerprint = _read(source)
         allowed = ledger.allow_paying_again(filed_as) if ledger is not None and may_pay_again else 0
         texts = [*_about_paying(allowed, may_pay_again=may_pay_again)]
-        texts += _foretell(name, filed_as, content, fingerprint, ledger, version)
+        texts += _foretell(Drop(name, fingerprint, content, "", None), filed_as, target, ledger, defaults)
         target.parent.mkdir(parents=True, exist_ok=True)
         move(source, target)
     except FileExistsError:
@@ -201,19 +212,27 @@ def _about_paying(allowed: int, *, may_pay_again: bool) -> Iterator[str]:
         yield "none of its videos may have been paid without being made: --pay-again changes nothing here"
 
 
-def _foretell(
-    name: str, filed_as: str, content: bytes, fingerprint: Fingerprint, ledger: Ledger | None, version: str
-) -> list[str]:
+def _foretell(drop: Drop, filed_as: str, target: Path, ledger: Ledger | None, defaults: DefaultsOnDisk) -> list[str]:
     """What the daemon will do with it, if nobody changes it meanwhile."""
     try:
-        batch = parse_batch(content, version)
+        given = defaults.for_file(target)
+    except BatchInvalid as error:
+        return [
+            "it will wait there until the defaults of its folder are mended:",
+            *(f"  {problem}" for problem in error.problems[:MOST_PROBLEMS]),
+        ]
+    if is_note(drop.name, given):
+        return ["it will be left lying there: no _defaults.yaml gives language, model, and clothes any more"]
+    try:
+        batch = defaults.grammar.batch(drop.name, drop.content, given)
     except BatchInvalid as error:
         return _still_invalid(error.problems)
     if ledger is None:
         return [f"there is no ledger here that knows it: {_videos(len(batch.requests))} will be ordered and paid"]
-    earlier = ledger.earlier(name, filed_as)
-    drop = Drop(name, fingerprint, content, "", batch)
-    _job_file, jobs = claim.plan(drop, name, earlier, 0.0)
+    earlier = ledger.earlier(drop.name, filed_as)
+    job_file, jobs = claim.plan(replace(drop, batch=batch), drop.name, earlier, 0.0)
+    if job_file.problems:
+        return _still_invalid(job_file.problems)
     return _told(jobs, {job.id: job for job in earlier.jobs}, batch)
 
 
@@ -221,8 +240,8 @@ def _still_invalid(problems: Iterable[Problem]) -> list[str]:
     found = [str(problem) for problem in problems]
     return [
         "it is still not valid, so that nothing will be ordered; mend it in inbox/ at once, or it will be back:",
-        *(f"  {problem}" for problem in found[:5]),
-        *([f"  and {len(found) - 5} more"] if len(found) > 5 else []),  # noqa: PLR2004 - as many as above
+        *(f"  {problem}" for problem in found[:MOST_PROBLEMS]),
+        *([f"  and {len(found) - MOST_PROBLEMS} more"] if len(found) > MOST_PROBLEMS else []),
     ]
 
 

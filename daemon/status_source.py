@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from daemon.core import status_page
 from daemon.core.job import State
 from daemon.core.job_file import Outcome
-from daemon.core.messages import Lying
 from daemon.core.status_page import FailedFile, Made, OpenFile, Trouble, View
 from daemon.overview import MOST_FILES, MOST_JOBS, open_for_reading
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from daemon.config import Config, Paths
+    from daemon.core.messages import Lying
     from daemon.core.schedule import Instant
     from daemon.dispatcher import Summary
     from daemon.edges.inbox_watch import Pulse
@@ -105,7 +105,7 @@ class StatusPages:
         root = self._paths.root
         return replace(
             view,
-            account=Trouble("", note.get("since")) if isinstance(note, dict) else None,
+            account=Trouble(str(note.get("reason", "")), note.get("since")) if isinstance(note, dict) else None,
             counts=ledger.counts(),
             file_count=glance.file_count,
             files=tuple(OpenFile(*file) for file in glance.files),

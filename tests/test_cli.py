@@ -278,8 +278,8 @@ def test_lint_shows_names_and_contents_harmlessly(folder: Path) -> None:
 
 def test_lint_hints_at_a_name_that_is_never_taken(folder: Path) -> None:
     """A valid file of another extension would lie in inbox/ for ever."""
-    (folder / "x.txt").write_text(job_yaml("one"))
-    result = _invoke("lint", "x.txt")
+    (folder / "x.json").write_text(job_yaml("one"))
+    result = _invoke("lint", "x.json")
     assert result.exit_code == 0
     assert "nothing of this name is taken" in result.output
 

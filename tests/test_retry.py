@@ -21,6 +21,7 @@ from daemon.core.job import (
     State,
     Video,
 )
+from daemon.defaults_on_disk import DefaultsOnDisk
 from daemon.retry import NotThere, Retried, find, retry
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _retry(story: Story, *names: str, may_pay_again: bool = False, ledger: Ledge
             names,
             places=places(story.paths),
             ledger=ledger or story.ledger,
-            version="v2",
+            defaults=DefaultsOnDisk(story.config.grammar, story.paths.inbox),
             may_pay_again=may_pay_again,
             cwd=story.paths.root,
         )
@@ -232,8 +233,9 @@ def test_without_a_ledger_everything_is_new(tmp_path: Path) -> None:
     story.paths.failed.mkdir()
     story.paths.inbox.mkdir()
     (story.paths.failed / "x.yaml").write_text(job_yaml("one", "two"))
+    defaults = DefaultsOnDisk(story.config.grammar, story.paths.inbox)
     [retried] = retry(
-        ["x"], places=places(story.paths), ledger=None, version="v2", may_pay_again=False, cwd=tmp_path
+        ["x"], places=places(story.paths), ledger=None, defaults=defaults, may_pay_again=False, cwd=tmp_path
     )  # fmt: skip
     assert retried == Retried(
         "x.yaml", is_back=True, texts=("there is no ledger here that knows it: 2 videos will be ordered and paid",)

@@ -35,6 +35,7 @@ MAX_ADDRESS_CHARACTERS: Final = 2_000
 MAX_PROBLEMS: Final = 100
 
 _MOST_HINTS: Final = 3
+_MOST_HINTED: Final = 10  # of one file's wrong values: looking for what was meant takes far longer than telling
 _FEW_CLOTHES: Final = 6
 _LONGEST_WORD: Final = 80
 _LONGEST_NAME: Final = 40
@@ -71,19 +72,27 @@ class Model:
         labels: names by language (``en``, ``ko``); may be empty.
         thumbnail: web address of a picture; empty where there is none.
         clothes: what this model can wear, in the list's order.
+        is_whole: none of its clothes was left out; where one was, nobody can say that some are missing.
     """
 
     id: str
     labels: Mapping[str, str] = field(default_factory=dict)
     thumbnail: str = ""
     clothes: tuple[Clothes, ...] = ()
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Every model that can be ordered, in the list's order; never empty."""
+    """Every model that can be ordered, in the list's order; never empty.
+
+    Attributes:
+        models: as far as they could be read.
+        is_whole: none was left out; where one was, nobody can say that a model is missing.
+    """
 
     models: tuple[Model, ...]
+    is_whole: bool = True
 
 
 # --- the vendor's form ----------------------------------------------------------------------------
@@ -101,15 +110,17 @@ def catalogue_of(models: object) -> Catalogue:
     if not isinstance(models, list):
         raise ValueError("the list of models is not a list")  # noqa: TRY004 - of a foreign answer, not of our types
     found: dict[str, Model] = {}
+    is_whole = True
     for entry in models:
         model = _model(entry)
         if model is None or (model.id not in found and len(found) >= MAX_MODELS):
+            is_whole = False
             continue
         earlier = found.get(model.id)
         found[model.id] = model if earlier is None else _merged_model(earlier, model)
     if not found:
         raise ValueError("the list of models has no model with an id in it")
-    return Catalogue(tuple(found.values()))
+    return Catalogue(tuple(found.values()), is_whole)
 
 
 def document_of(catalogue: Catalogue) -> list[dict[str, Any]]:
@@ -127,18 +138,23 @@ def _model(entry: object) -> Model | None:
     model_id = _id(entry.get("id")) if isinstance(entry, dict) else None
     if model_id is None or not isinstance(entry, dict):
         return None
-    return Model(model_id, _labels(entry.get("label")), _address(entry.get("thumbnail")), _wardrobe(entry))
+    wardrobe, is_whole = _wardrobe(entry)
+    return Model(model_id, _labels(entry.get("label")), _address(entry.get("thumbnail")), wardrobe, is_whole)
 
 
-def _wardrobe(entry: dict[object, object]) -> tuple[Clothes, ...]:
+def _wardrobe(entry: dict[object, object]) -> tuple[tuple[Clothes, ...], bool]:
+    """The clothes, and whether these are all that were listed."""
     listed = entry.get("clothes")
     found: dict[str, Clothes] = {}
+    is_whole = True
     for each in listed if isinstance(listed, list) else ():
         clothes = _clothes(each)
         if clothes is not None and (clothes.id in found or len(found) < MAX_CLOTHES):
             earlier = found.get(clothes.id)
             found[clothes.id] = clothes if earlier is None else _merged_clothes(earlier, clothes)
-    return tuple(found.values())
+        else:
+            is_whole = False
+    return tuple(found.values()), is_whole
 
 
 def _clothes(entry: object) -> Clothes | None:
@@ -153,11 +169,12 @@ def _clothes(entry: object) -> Clothes | None:
 def _merged_model(first: Model, second: Model) -> Model:
     wardrobe = {clothes.id: clothes for clothes in first.clothes}
     for clothes in second.clothes:
-        if clothes.id in wardrobe or len(wardrobe) < MAX_CLOTHES:
-            earlier = wardrobe.get(clothes.id)
-            wardrobe[clothes.id] = clothes if earlier is None else _merged_clothes(earlier, clothes)
+        earlier = wardrobe.get(clothes.id)
+        wardrobe[clothes.id] = clothes if earlier is None else _merged_clothes(earlier, clothes)
+    some = tuple(islice(wardrobe.values(), MAX_CLOTHES))
+    is_whole = first.is_whole and second.is_whole and len(some) == len(wardrobe)
     labels = {**second.labels, **first.labels}
-    return Model(first.id, labels, first.thumbnail or second.thumbnail, tuple(wardrobe.values()))
+    return Model(first.id, labels, first.thumbnail or second.thumbnail, some, is_whole)
 
 
 def _merged_clothes(first: Clothes, second: Clothes) -> Clothes:
@@ -369,26 +386,8 @@ def _is_written(node: yaml_text.Node | None) -> TypeGuard[yaml_text.Scalar]:
 
 
 def problems_of(requests: Iterable[Request], catalogue: Catalogue) -> tuple[Problem, ...]:
-    """What requests ask for that is not in the list, with what was probably meant; empty where all is well.
-
-    The clothes of a model for which the list names none are not looked at.
-
-    Returns:
-        In the order of the file; where they are many, the last one says how many more there are.
-    """
-    found = _Found()
-    check = _Check(catalogue)
-    for request in requests:
-        model_id, clothes_id = request.body.get("model"), request.body.get("clothes")
-        if not isinstance(model_id, str):
-            continue
-        model = check.models.get(model_id)
-        if model is None:
-            found.add(request, "model", model_id, partial(check.unknown_model, model_id))
-        elif isinstance(clothes_id, str) and not check.can_wear(model, clothes_id):
-            pair = f"{model_id}\n{clothes_id}"
-            found.add(request, "clothes", pair, partial(check.unknown_clothes, model, clothes_id))
-    return found.listed()
+    """What requests ask for that is not in the list; see `Checker.problems_of`."""
+    return Checker(catalogue).problems_of(requests)
 
 
 class _Found:
@@ -399,14 +398,14 @@ class _Found:
         self._messages: dict[tuple[str, str], str] = {}
         self._seen: set[tuple[object, ...]] = set()
 
-    def add(self, request: Request, name: str, wrong: str, message: Callable[[], str]) -> None:
+    def add(self, request: Request, name: str, wrong: str, message: Callable[[bool], str]) -> None:
         at = None if request.place is None else request.place.fields.get(name)
         key = (at, name, wrong)
         if key in self._seen:
             return
         self._seen.add(key)
         if len(self._kept) < MAX_PROBLEMS:
-            words = self._messages.get((name, wrong)) or message()
+            words = self._messages.get((name, wrong)) or message(len(self._messages) < _MOST_HINTED)
             self._messages[name, wrong] = words
             self._kept.append(request.problem(name, words))
 
@@ -417,25 +416,60 @@ class _Found:
         return (*kept, Problem(f"... and {more:,} more")) if more else tuple(kept)
 
 
-class _Check:
-    """One catalogue, indexed for questions."""
+class Checker:
+    """One catalogue, indexed once for all the questions that come."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self.models = {model.id: model for model in catalogue.models}
+        self._is_whole = catalogue.is_whole
+        self._models = {model.id: model for model in catalogue.models}
         self._wardrobes: dict[str, frozenset[str]] = {}
 
-    def can_wear(self, model: Model, clothes_id: str) -> bool:
+    def are_listed(self, requests: Iterable[Request]) -> bool:
+        """Whether `problems_of` would find nothing; quick, however much is wrong."""
+        return all(self._flaw(request) is None for request in requests)
+
+    def problems_of(self, requests: Iterable[Request]) -> tuple[Problem, ...]:
+        """What requests ask for that is not in the list, with what was probably meant; empty where all is well.
+
+        The clothes of a model for which the list names none are not looked at, and nothing is missing from a list that
+        could not be read whole.
+
+        Returns:
+            In the order of the file; where they are many, the last one says how many more there are.
+        """
+        found = _Found()
+        for request in requests:
+            flaw = self._flaw(request)
+            if flaw == "model":
+                model_id = str(request.body["model"])
+                found.add(request, flaw, model_id, partial(self._unknown_model, model_id))
+            elif flaw == "clothes":
+                model, clothes_id = self._models[str(request.body["model"])], str(request.body["clothes"])
+                pair = f"{model.id}\n{clothes_id}"
+                found.add(request, flaw, pair, partial(self._unknown_clothes, model, clothes_id))
+        return found.listed()
+
+    def _flaw(self, request: Request) -> str | None:
+        model_id, clothes_id = request.body.get("model"), request.body.get("clothes")
+        if not isinstance(model_id, str):
+            return None
+        model = self._models.get(model_id)
+        if model is None:
+            return "model" if self._is_whole else None
+        return "clothes" if isinstance(clothes_id, str) and not self._can_wear(model, clothes_id) else None
+
+    def _can_wear(self, model: Model, clothes_id: str) -> bool:
         if model.id not in self._wardrobes:
             self._wardrobes[model.id] = frozenset(clothes.id for clothes in model.clothes)
-        return not model.clothes or clothes_id in self._wardrobes[model.id]
+        return not model.clothes or not model.is_whole or clothes_id in self._wardrobes[model.id]
 
-    def unknown_model(self, model_id: str) -> str:
-        near = self._near_models.to(model_id)
+    def _unknown_model(self, model_id: str, is_hint_wanted: bool) -> str:
+        near = self._near_models.to(model_id) if is_hint_wanted else []
         words = f"the model {shown(model_id)} is not in the list of models"
         return f"{words}.{_meant(near)}" if near else f"{words}; look the id up there"
 
-    def unknown_clothes(self, model: Model, clothes_id: str) -> str:
-        near = _Near(model.clothes).to(clothes_id)
+    def _unknown_clothes(self, model: Model, clothes_id: str, is_hint_wanted: bool) -> str:
+        near = _Near(model.clothes).to(clothes_id) if is_hint_wanted else []
         words = f"the model {_named(model)} has no clothes {shown(clothes_id)}.{_meant(near)}"
         if len(model.clothes) <= _FEW_CLOTHES:
             return f"{words} It wears {_listed(model.clothes, 'and')}."
@@ -443,7 +477,7 @@ class _Check:
 
     @cached_property
     def _near_models(self) -> _Near:
-        return _Near(tuple(self.models.values()))
+        return _Near(tuple(self._models.values()))
 
 
 class _Near:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+import unicodedata
 from typing import Final
 
 PAUSE_NAME: Final = "PAUSE"
@@ -39,21 +40,46 @@ _IGNORED_FOLDERS: Final = frozenset(
     }
 )
 
-# Each is anchored to the end of the stem, where the programs put it: "the conflict.yaml" stays a drop.
+# As Dropbox writes it on a computer in that language; found in files that people published, not in its manual.
+_DROPBOX_WORDS: Final = "|".join(
+    re.escape(words)
+    for words in (
+        "in Konflikt stehende Kopie",
+        "copie en conflit",
+        "copia en conflicto",
+        "copia conflictiva",
+        "Conflicto de mayúsculas y minúsculas",
+        "copia in conflitto",
+        "cópia em conflito",
+        "kopia powodująca konflikt",
+        "конфликтующая копия",
+        "충돌된 사본",
+        "競合コピー",
+        "問題のあるコピー",
+        "冲突副本",
+        "衝突複本",
+    )
+)
+# Each is anchored to the end of the stem, where the programs put it: "the conflict.yaml" stays a drop. What people
+# and browsers write too stays one as well: "x (1)" of Google Drive, "x 2" of iCloud, "x_conf(1)", "x-OFFICE" of OneDrive.
 _CONFLICT_COPY: Final = re.compile(
-    r"""
-    (?: \( [^/]* \b(?:conflicted\ copy|case\ conflict|case\ clash|sfconflict)\b [^/]* \)  # Dropbox
-      | \.sync-conflict-\d{8}-\d{6} (?:-[0-9a-z]{7})?                     # Syncthing
-      | _conflict-\d{8}-\d{6}                                            # ownCloud
-      | _[^_/]+ _[a-z]{3}-\d{2}-\d{4,6}-\d{4} _(?:case)?conflict          # Synology Drive
-      | \.conflict                                                       # Resilio
+    rf"""
+    (?: \( [^/]* \b(?:conflicted\ copy|case\ clash|sfconflict)\b [^/]* \)  # Dropbox, Nextcloud, ownCloud; Seafile
+      | \( [^/]* \b(?:case|unicode\ encoding|selective\ sync|white\ ?space)\ conflict\b [^/]* \)  # Dropbox
+      | \( [^/]* (?:{_DROPBOX_WORDS}) [^/]* \)                           # Dropbox in other languages
+      | \ \(conflicted\)                                                # pCloud, some versions
+      | -safebackup-\d{{4}}                                              # OneDrive Client for Linux
+      | \.sync-conflict-\d{{8}}-\d{{6}} (?:-[0-9a-z]{{7}})?                     # Syncthing
+      | _conflict-\d{{8}}-\d{{6}}                                            # ownCloud
+      | _[^_/]+ _[a-z]{{3}}-\d{{2}}-\d{{4,6}}-\d{{4}} _(?:case)?conflict          # Synology Drive
+      | \.conflict\d*                                                    # Resilio, rclone bisync
       | \ \[conflict (?:ed)? [^/\]]* \]                                  # Google Drive, pCloud
     ) (?:\ \(\d+\))? $
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 # OneDrive appends the computer's name; only the names that Windows itself gives can be told from a person's.
-_ONEDRIVE_COPY: Final = re.compile(r"-(?:DESKTOP-[A-Z0-9]{7}|LAPTOP-[A-Z0-9]{8})(?:-\d+)?$")
+_ONEDRIVE_COPY: Final = re.compile(r"-(?:DESKTOP-[A-Z0-9]{7}|LAPTOP-[A-Z0-9]{8}|WIN-[A-Z0-9]{11})(?:-\d+)?$")
 
 
 class Kind(enum.StrEnum):
@@ -84,7 +110,7 @@ def kind(name: str) -> Kind:
         return Kind.IGNORED
     if folder and any(is_ignored_folder(part) for part in folder.split("/")):
         return Kind.IGNORED
-    stem = base.rpartition(".")[0]
+    stem = unicodedata.normalize("NFC", base.rpartition(".")[0])  # a Mac takes letters apart
     if _CONFLICT_COPY.search(stem) or _ONEDRIVE_COPY.search(stem):
         return Kind.CONFLICT
     return _kind_of_ours(base.lower())

@@ -8,10 +8,10 @@ what may have to be refused waits for it, a few seconds at most.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from daemon.core.catalogue import problems_of
+from daemon.core.catalogue import Checker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +46,7 @@ class ModelCheck:
 
     Attributes:
         catalogue: as read last, or the copy of an earlier daemon; None before the first.
+        checker: of it, made once.
         read_at: when it was read; long ago for a copy.
         asked_at: when it was asked for, while the answer is awaited.
         failed_at: when it could not be had last.
@@ -53,10 +54,16 @@ class ModelCheck:
     """
 
     catalogue: Catalogue | None = None
+    checker: Checker | None = field(default=None, repr=False, compare=False)
     read_at: float = _LONG_AGO
     asked_at: float | None = None
     failed_at: float = _LONG_AGO
     due_at: float = _LONG_AGO
+
+    @classmethod
+    def of_copy(cls, catalogue: Catalogue) -> ModelCheck:
+        """Where only an earlier daemon has read the list: it lets good jobs pass at once, and refuses none."""
+        return cls(catalogue, Checker(catalogue))
 
     def is_due(self, now: float) -> bool:
         """Whether the list is to be asked for."""
@@ -68,7 +75,9 @@ class ModelCheck:
 
     def read(self, catalogue: Catalogue, now: float) -> ModelCheck:
         """It has come."""
-        return ModelCheck(catalogue, read_at=now, failed_at=self.failed_at, due_at=now + REFRESH_SECONDS)
+        checker = self.checker if catalogue == self.catalogue else Checker(catalogue)
+        due_at = now + REFRESH_SECONDS
+        return ModelCheck(catalogue, checker, read_at=now, failed_at=self.failed_at, due_at=due_at)
 
     def failed(self, now: float) -> ModelCheck:
         """It could not be had."""
@@ -84,11 +93,11 @@ class ModelCheck:
 
     def judge(self, requests: Sequence[Request], now: float) -> tuple[Verdict, tuple[Problem, ...]]:
         """What is to become of these requests, and what is wrong with them where they are refused."""
-        problems = () if self.catalogue is None else problems_of(requests, self.catalogue)
-        if problems and now - self.read_at <= FRESH_SECONDS:
-            return Verdict.REFUSED, problems
-        is_clear = self.catalogue is not None and not problems
-        return (Verdict.PASSED if is_clear or not self._may_come(now) else Verdict.AWAITED), ()
+        if self.checker is not None and self.checker.are_listed(requests):
+            return Verdict.PASSED, ()
+        if self.checker is not None and now - self.read_at <= FRESH_SECONDS:
+            return Verdict.REFUSED, self.checker.problems_of(requests)
+        return (Verdict.AWAITED if self._may_come(now) else Verdict.PASSED), ()
 
     def _may_come(self, now: float) -> bool:
         if self.asked_at is not None:

@@ -473,6 +473,22 @@ _WHY: Final[dict[Reason, tuple[str, str]]] = {
         "is a copy that a sync program made, for two people changed one file; rename it to have it made, or delete it",
         "두 사람이 같은 파일을 고쳐 동기화 프로그램이 만든 사본입니다. 제작하려면 이름을 바꾸고, 아니면 지우세요",
     ),
+    Reason.RESULT_TABLE: (
+        "is a table of results, and is not ordered again; to order, drop the table itself",
+        "결과 표이므로 다시 주문하지 않습니다. 주문하려면 원래 표를 넣으세요",
+    ),
+    Reason.BROKEN: (
+        "has to be mended: until then it holds back the files of its folder, and nothing of them is lost",
+        "고쳐야 합니다. 그때까지 이 폴더의 파일은 기다리며, 잃어버리는 것은 없습니다",
+    ),
+    Reason.DEFAULTS_SETTLING: (
+        "waits for _defaults.yaml of its folder, which has just come",
+        "방금 들어온 이 폴더의 _defaults.yaml을 기다립니다",
+    ),
+    Reason.DEFAULTS_BROKEN: (
+        "waits until _defaults.yaml of its folder is mended",
+        "이 폴더의 _defaults.yaml이 고쳐질 때까지 기다립니다",
+    ),
 }
 
 
@@ -495,7 +511,8 @@ def _waiting(view: View) -> Iterator[str]:
 
 def _waits(waiting: Waiting) -> str:
     english, korean = _WHY.get(waiting.reason, (waiting.reason.value, waiting.reason.value))
-    return _lies(waiting.name, both(english, korean), _from(waiting.since), needs_person=not waiting.reason.is_pending)
+    words = both(english, korean) + (f" {_quoted(waiting.detail)}" if waiting.detail else "")
+    return _lies(waiting.name, words, _from(waiting.since), needs_person=not waiting.reason.is_pending)
 
 
 def _stranger(name: str) -> str:
@@ -504,6 +521,11 @@ def _stranger(name: str) -> str:
         words = both(
             "is no pause: the file's name must be PAUSE alone, without an ending",
             "일시 중지 파일이 아닙니다. 확장자 없이 PAUSE라는 이름이어야 합니다",
+        )
+    elif last.endswith(".txt") and not last.endswith((".yaml.txt", ".yml.txt", ".csv.txt")):
+        words = both(
+            "is a note: a text is a job only where _defaults.yaml in its folder says language, model, and clothes",
+            "메모로 봅니다. 같은 폴더의 _defaults.yaml에 language, model, clothes가 있을 때에만 작업이 됩니다",
         )
     else:
         words = both(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 DELIMITERS: Final = {",": "comma", ";": "semicolon", "\t": "tab"}
 OURS: Final = ("state", "video", "error", "paid")
 """The columns that are added; a table that has them already, having come back, is read without them."""
-DONE: Final = "done"
 MAX_CELLS: Final = 100_000
 
+_PAID: Final = {"state": frozenset({"done"}), "paid": frozenset({"yes", "unknown"})}
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _ENDING: Final = re.compile(r"(?:\r\n|\r|\n)\Z")
 _SEPARATOR_LINE: Final = re.compile(r"sep=([,;\t])(?:\r\n|\r|\n)", re.IGNORECASE)  # Excel's own
@@ -296,13 +296,22 @@ class _TableReader:
         ]  # fmt: skip
         # What the whole table lacks was said at its header, once.
         entries += [(Scalar(name, is_plain=False, line=0, column=0),) * 2 for name in self._missing]
-        is_done = "state" in said and said["state"].text.casefold() == DONE
-        node = Mapping(tuple(entries), row.line, 1)
-        return self._jobs.request(node, path, joint=", ", is_marked_done=is_done)
+        request = self._jobs.request(Mapping(tuple(entries), row.line, 1), path, joint=", ")
+        marks = {name: cell for name, cell in said.items() if cell.text.casefold() in _PAID.get(name, ())}
+        return request if request is None or not marks else _marked(request, marks)
 
     @staticmethod
     def _is_named(sheet: _Sheet, index: int) -> bool:
         return sheet.header is not None and bool(sheet.header.cells[index].text)
+
+
+def _marked(request: Request, marks: MappingType[str, _Cell]) -> Request:
+    """A row that came back as done or paid, with the places where it says so."""
+    place = request.place
+    if place is not None:
+        at = {name: (cell.line, cell.column) for name, cell in marks.items()}
+        place = replace(place, fields={**place.fields, **at})
+    return replace(request, place=place, is_marked_paid=True)
 
 
 def _beyond(index: int, delimiter: str) -> str:
@@ -323,23 +332,24 @@ class Fate:
     paid: str
 
 
-def fates_of_problems(problems: Sequence[Problem]) -> dict[int, Fate]:
-    """What to say in the rows of a table that is not valid, by their numbers."""
+def words_by_row(problems: Sequence[Problem]) -> dict[int, str]:
+    """What is wrong in a table that is not valid, by the numbers of its rows."""
     words: dict[int, list[str]] = {}
     for problem in problems:
         found = _ROW_OF.match(problem.path)
         if found and not problem.where:
             words.setdefault(int(found[1]), []).append(problem.message)
-    return {number: Fate("failed", "", " ".join(messages), "no") for number, messages in words.items()}
+    return {number: "; ".join(messages) for number, messages in words.items()}
 
 
-def result_table(content: bytes, fates: Sequence[Fate], wrong: MappingType[int, Fate]) -> bytes | None:
+def result_table(content: bytes, fates: Sequence[Fate], wrong: MappingType[int, str]) -> bytes | None:
     """The table with what became of each row, in its own delimiter, encoding, and line breaks.
 
     Args:
         content: of the table, as it was dropped.
         fates: of the jobs, in their order; none where the table was not valid.
-        wrong: fates by the number of their row, where the table was not valid.
+        wrong: what is wrong, by the number of the row, where the table was not valid. Its rows keep what they said
+            of an earlier time: nothing has become of them.
 
     Returns:
         None where the content is no table that can be taken apart.
@@ -355,9 +365,9 @@ def result_table(content: bytes, fates: Sequence[Fate], wrong: MappingType[int, 
 
 
 def _written(
-    sheet: _Sheet, header: _Row, decoded: Decoded, fates: Sequence[Fate], wrong: MappingType[int, Fate]
+    sheet: _Sheet, header: _Row, decoded: Decoded, fates: Sequence[Fate], wrong: MappingType[int, str]
 ) -> bytes:
-    old = {index for index, cell in enumerate(header.cells) if cell.text.casefold() in OURS}
+    old = {index: name for index, cell in enumerate(header.cells) if (name := cell.text.casefold()) in OURS}
     rows = [header, *sheet.rows]
     kept = [[cell.raw for index, cell in enumerate(row.cells) if index not in old] for row in rows]
     width = max(len(cells) for cells in kept)
@@ -371,11 +381,17 @@ def _written(
             lines.append(row.raw + row.ending)
             continue
         else:
-            fate = next(left, wrong.get(row.number, Fate("", "", "", "no")))
+            said = {name: row.cells[index].text for index, name in old.items() if index < len(row.cells)}
+            fate = next(left, None) or _unmade(said, wrong.get(row.number, ""))
             ours = [_cell(text, sheet.delimiter) for text in (fate.state, fate.video, fate.error, fate.paid)]
         padding = [""] * (width - len(cells))
         lines.append(sheet.delimiter.join([*cells, *padding, *ours]) + (row.ending or ending))
     return decoded.encode("".join(lines))
+
+
+def _unmade(said: MappingType[str, str], error: str) -> Fate:
+    state = said.get("state") or ("failed" if error else "")
+    return Fate(state, said.get("video", ""), error, said.get("paid") or "no")
 
 
 def _cell(text: str, delimiter: str) -> str:

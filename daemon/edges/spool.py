@@ -27,6 +27,7 @@ import structlog
 
 from daemon.core.display import display
 from daemon.core.drop import Fingerprint
+from daemon.core.drop_name import RESULT_TABLE
 from daemon.core.errors import (
     DropChanged,
     DropVanished,
@@ -98,6 +99,7 @@ class Filing:
             nothing to explain.
         content: the job file's bytes, should it have been deleted from processing/.
         is_retry: an earlier attempt may have got half way.
+        table: the bytes of a table with what became of each row, where the job file is one.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Filing:
     explain: Callable[[str], bytes] | None
     content: bytes
     is_retry: bool
+    table: bytes | None = None
 
 
 class Spool:
@@ -379,8 +382,9 @@ class Spool:
         """Write and move everything under this name; False where the name is somebody else's."""
         result = target.with_name(target.name + RESULT)
         error = target.with_name(target.name + ERROR)
+        table = target.with_name(target.name + RESULT_TABLE)
         is_ours = _marker_in(result) == filing.marker
-        if not is_ours and any(os.path.lexists(path) for path in (target, result, error)):
+        if not is_ours and any(os.path.lexists(path) for path in _with_all_beside(target)):
             return False
         scratch = _scratch(target, filing.marker)
         if not is_ours:
@@ -392,10 +396,13 @@ class Spool:
             text = filing.explain(target.relative_to(self.places.failed).as_posix())
             _write_durably(scratch, text, self._permits.create)
             scratch.replace(error)
+        if filing.table is not None:
+            _write_durably(scratch, filing.table, self._permits.create)
+            scratch.replace(table)
         _sync_folder(target.parent)  # by the result a later attempt knows that the job file is on its way
         if self._move_job_file(filing, target, may_be_there=is_ours):
             return True
-        for path in (error, result):
+        for path in (error, table, result):
             path.unlink(missing_ok=True)
         return False
 
@@ -458,9 +465,7 @@ class Spool:
         """A number whose names are free as far as can be seen: galloping, for those who drop one name for ever."""
 
         def is_taken(number: int) -> bool:
-            path = _numbered_path(wanted, number)
-            beside = (path, path.with_name(path.name + RESULT), path.with_name(path.name + ERROR))
-            return any(os.path.lexists(name) for name in beside)
+            return any(os.path.lexists(path) for path in _with_all_beside(_numbered_path(wanted, number)))
 
         return first_free(is_taken)
 
@@ -486,6 +491,7 @@ class Spool:
         with _translated(f"take away {display(filed_as)}{RESULT}"):
             if _marker_in(result) == file_id_marker:
                 path.with_name(path.name + ERROR).unlink(missing_ok=True)
+                path.with_name(path.name + RESULT_TABLE).unlink(missing_ok=True)
                 result.unlink(missing_ok=True)
                 _sync_folder(path.parent)
 
@@ -990,6 +996,12 @@ def _counting() -> Iterator[int]:
 def _numbered_path(wanted: Path, number: int) -> Path:
     # Room for the longest suffix, so that NAME, NAME.result.json, and NAME.error.txt all fit in 255 bytes.
     return wanted.with_name(numbered(wanted.name, number, max_bytes=255 - len(RESULT)))
+
+
+def _with_all_beside(path: Path) -> Iterator[Path]:
+    """A filed job file, and what may be written beside it."""
+    yield path
+    yield from (path.with_name(path.name + ending) for ending in (RESULT, ERROR, RESULT_TABLE))
 
 
 def _scratch(target: Path, marker: str) -> Path:

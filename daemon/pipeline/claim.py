@@ -9,15 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from daemon.core.display import display
 from daemon.core.errors import DropChanged, DropVanished, LedgerRefused, NameTaken, SpoolError
-from daemon.core.job import Job, State, continue_from
+from daemon.core.job import Job, Paid, State, continue_from
 from daemon.core.job_file import FileState, JobFile, Leftover
+from daemon.core.problem import Problem
 from daemon.core.report import ClaimEnded
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from daemon.core.batch import Request
     from daemon.core.drop import Drop
-    from daemon.core.problem import Problem
     from daemon.edges.ledger import Earlier
     from daemon.edges.spool import Spool
 
@@ -25,8 +28,8 @@ if TYPE_CHECKING:
 def plan(drop: Drop, processing_name: str, earlier: Earlier, now: float) -> tuple[JobFile, list[Job]]:
     """What the ledger is to say of a drop: pure.
 
-    A table whose row says that its video is made is refused where that is not so: it came back under another name, or
-    after all of it was done, and the row would be paid a second time.
+    A table with a row that says that it is done or paid, and takes up nothing, is refused: it came back under another
+    name, or after all of it was done, and the row would be paid a second time.
 
     Args:
         drop: settled and read.
@@ -35,22 +38,23 @@ def plan(drop: Drop, processing_name: str, earlier: Earlier, now: float) -> tupl
         now: wall-clock seconds.
     """
     job_file, jobs = _plan(drop, processing_name, earlier, now)
-    problems = _made_no_more(drop, jobs)
+    problems = _paid_before(drop, jobs)
     if problems:
         return _plan(replace(drop, batch=None, problems=problems), processing_name, earlier, now)
     return job_file, jobs
 
 
-def _made_no_more(drop: Drop, jobs: list[Job]) -> tuple[Problem, ...]:
+def _paid_before(drop: Drop, jobs: list[Job]) -> tuple[Problem, ...]:
     requests = drop.batch.requests if drop.batch is not None else ()
     words = (
-        "this row says that it is done, but no failed table of this name has its video: it would be ordered, and paid, "
-        "again. If that is meant, empty this cell; if not, take the row out"
+        "this row says that it is done or may have been paid, but it was changed, or no failed table of this name "
+        "knows it: it would be ordered, and paid, anew. If that is meant, empty its cells 'state' and 'paid'; if not, "
+        "take the row out"
     )
     return tuple(
         request.problem("state", words)
         for request, job in zip(requests, jobs, strict=True)
-        if request.is_marked_done and job.state is not State.DONE
+        if request.is_marked_paid and job.continues is None and not request.may_pay_again
     )
 
 
@@ -59,6 +63,9 @@ def _plan(drop: Drop, processing_name: str, earlier: Earlier, now: float) -> tup
     # Where a request stands in its file is of no use once the file was found valid.
     requests = [replace(request, place=None) for request in drop.batch.requests] if drop.batch is not None else []
     jobs = [_planned(request, position, left, now) for position, request in enumerate(requests, start=1)]
+    problems = drop.problems
+    if problems:
+        problems = (*problems, *_still_there(earlier))
     continued = {job.continues for job in jobs}
     batches = {job.batch_id for job in earlier.jobs if job.id in continued}
     # The nearest of that name is spoken for even where it had no job at all (a file that was not valid).
@@ -71,7 +78,7 @@ def _plan(drop: Drop, processing_name: str, earlier: Earlier, now: float) -> tup
         fingerprint=drop.fingerprint,
         digest=drop.digest,
         content=drop.content,
-        problems=drop.problems,
+        problems=problems,
         claimed_at=now,
         clears=tuple(
             Leftover(file_id, filed_as, file_id in batches)
@@ -80,6 +87,19 @@ def _plan(drop: Drop, processing_name: str, earlier: Earlier, now: float) -> tup
         ),
     )
     return job_file, jobs
+
+
+def _still_there(earlier: Earlier) -> Iterator[Problem]:
+    """For whoever reads why a file is not valid: what an earlier one of its name has paid for is not lost by that."""
+    paid = [job for job in earlier.jobs if job.paid is not Paid.NO and job.state is not State.DONE]
+    if paid:
+        videos = "1 video" if len(paid) == 1 else f"{len(paid):,} videos"
+        projects = ", ".join(display(job.project_id) for job in paid[:5] if job.project_id is not None)
+        known = f" (project {projects})" if projects else ""
+        yield Problem(
+            f"besides: of an earlier file of this name {videos} were paid, or may have been{known}; nothing of that is "
+            "lost: once this file is mended and dropped under the same name, jobs that ask for the same go on there"
+        )
 
 
 def _planned(request: Request, position: int, left: list[Job], now: float) -> Job:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.core.advice import ADOPTED, MEND, PAID, what_to_do
 from daemon.core.display import display
+from daemon.core.drop_name import is_table
 from daemon.core.errors import LedgerRefused, SpoolError
 from daemon.core.job import Job, State
 from daemon.core.job_file import JobFile, Outcome
 from daemon.core.report import FilingEnded
+from daemon.core.table import Fate, result_table, words_by_row
 from daemon.edges.spool import Filing
 
 if TYPE_CHECKING:
@@ -67,7 +69,21 @@ def _filing(job_file: JobFile, jobs: Sequence[Job], ledger_id: str, *, is_retry:
         explain=None if is_done else explain,
         content=job_file.content,
         is_retry=is_retry,
+        table=_table(job_file, jobs),
     )
+
+
+def _table(job_file: JobFile, jobs: Sequence[Job]) -> bytes | None:
+    """``NAME.csv.result.csv``: the table with what became of each row."""
+    if not is_table(job_file.name):
+        return None
+    fates = [_fate(job) for job in sorted(jobs, key=lambda job: job.position)]
+    return result_table(job_file.content, fates, words_by_row(job_file.problems))
+
+
+def _fate(job: Job) -> Fate:
+    video = "" if job.video is None else display(job.video.path)
+    return Fate(job.state.value, video, display(job.reason), job.paid.value)
 
 
 def clear(spool: Spool, job_file: JobFile, *, ledger_id: str) -> None:
@@ -101,6 +117,7 @@ def result(job_file: JobFile, jobs: Sequence[Job], ledger_id: str) -> dict[str, 
     if job_file.problems:
         found["problems"] = [
             {"line": p.line, "column": p.column, "path": p.path or None, "message": p.message}
+            | ({"where": p.where} if p.where else {})
             for p in job_file.problems
         ]
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,11 +90,38 @@ def test_what_programs_leave_for_themselves_is_ignored(name: str) -> None:
         "x [conflicted].yaml",
         "x-DESKTOP-AB12345.yaml",
         "x-LAPTOP-AB123456-2.yaml",
+        "x-WIN-AB123456789.yaml",
+        "x (conflicted copy 2026-11-23).yaml",
+        "x (conflicted copy anna 2026-11-23 101010).yaml",
+        "x (Case Conflict (1)).yaml",
+        "x (Unicode Encoding Conflict).yaml",
+        "x (conflicted).yaml",
+        "x.conflict1.yaml",
+        "x-anna-pc-safeBackup-0001.yaml",
+        "x.sync-conflict-20261123-101010.yaml",
+        "x (In Konflikt stehende Kopie von Anna 2026-11-23).yaml",
+        "x (Annas in Konflikt stehende Kopie 2026-11-23) (1).yaml",
+        "x (Copie en conflit de Anna 2026-11-23).yaml",
+        "x (Copia en conflicto de Ana 2026-11-23).yaml",
+        "x (Conflicto de mayúsculas y minúsculas (1)).yaml",
+        "x (Copia in conflitto di MBP-di-Marco 2026-11-23).yaml",
+        "x (Cópia em conflito de Ana 2026-11-23).yaml",
+        "x (kopia powodująca konflikt użytkownika Jan 2026-11-23).yaml",
+        "x (Конфликтующая копия пользователя Анна 2026-11-23).yaml",
+        "광고 (김의 충돌된 사본 2026-11-23).yaml",
+        "광고 (충돌된 사본).yml",
+        "x (平川 の競合コピー 2026-11-23).yaml",
+        "x (某人的冲突副本 2026-11-23).yaml",
+        "x (某人的衝突複本 2026-11-23).yaml",
     ],
 )
 def test_conflict_copies_are_told_from_drops(name: str) -> None:
-    """The copies that synchronising programs make of a file that two people changed are not run."""
+    """The copies that synchronising programs make of a file that two people changed are not run.
+
+    Nor where a Mac took the letters of the name apart, as HFS+ and rsync from it do.
+    """
     assert kind(name) is Kind.CONFLICT
+    assert kind(unicodedata.normalize("NFD", name)) is Kind.CONFLICT
 
 
 @pytest.mark.parametrize(
@@ -103,6 +132,19 @@ def test_conflict_copies_are_told_from_drops(name: str) -> None:
         "conflict (part 2).yaml",
         "school-conflict-2024.yaml",
         "x-desktop-tourism.yaml",
+        "x-DESKTOP-ABC.yaml",
+        "x-OFFICE.yaml",
+        "x-win-win.yaml",
+        "x (1).yaml",
+        "x(1).yaml",
+        "x 2.yaml",
+        "x_conf(1).yaml",
+        "x (Kopie).yaml",
+        "x - 복사본.yaml",
+        "충돌된 사본.yaml",
+        "충돌 (2부).yaml",
+        "conflicted.yaml",
+        "x safeBackup.yaml",
         "DESKTOP-AB12345/x.yaml",
         "x (conflicted copy)/y.yaml",
         "merge [conflict resolved]/x.yaml",

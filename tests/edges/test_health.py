@@ -76,10 +76,22 @@ class Lines:
 class Serving:
     """Health on a free port, with the last answer's parts at hand."""
 
-    def __init__(self, overview: Callable[[], Mapping[str, Any]] = dict, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        overview: Callable[[], Mapping[str, Any]] = dict,
+        *,
+        page: Callable[[], bytes] = bytes,
+        clock: Clock | None = None,
+    ) -> None:
         self.log = Lines()
         self.health = Health(
-            ("127.0.0.1", 0), version="1.2.3", booted_at=5.0, overview=overview, clock=clock or Clock(), log=self.log
+            ("127.0.0.1", 0),
+            version="1.2.3",
+            booted_at=5.0,
+            overview=overview,
+            page=page,
+            clock=clock or Clock(),
+            log=self.log,
         )
         self.health.publish(WELL)
 
@@ -298,7 +310,7 @@ def test_status_is_read_once_a_second_at_most() -> None:
         clock.now += 0.5
         return {"n": len(reads)}
 
-    pages = Pages(Figures(version="1", booted_at=5.0, clock=clock), overview, clock)
+    pages = Pages(Figures(version="1", booted_at=5.0, clock=clock), overview, bytes, clock)
 
     def asked_at(now: float) -> bytes:
         clock.now = now
@@ -308,6 +320,27 @@ def test_status_is_read_once_a_second_at_most() -> None:
 
     assert [asked_at(now) for now in (0.0, 1.0, 5.4, 5.6)] == [b'{"n": 1}\n'] * 3 + [b'{"n": 2}\n']
     assert reads == [0.0, 5.6]
+
+
+def test_the_page_for_people_is_served_as_it_is() -> None:
+    """As HTML that no browser takes for anything else; where it cannot be made, why, and no half page."""
+    answers: list[Any] = ["<!doctype html>\n<p>안녕".encode(), LedgerUnavailable("cannot open the ledger")]
+
+    def page() -> bytes:
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return bytes(found)
+
+    clock = Clock()
+    with Serving(page=page, clock=clock) as serving:
+        code, headers, body = serving.ask("/")
+        assert (code, headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert headers["x-content-type-options"] == "nosniff"
+        assert body.decode() == "<!doctype html>\n<p>안녕"
+        clock.now += 60
+        code, headers, body = serving.ask("/")
+        assert (code, json.loads(body)) == (503, {"error": "cannot open the ledger"})
 
 
 def test_a_ledger_that_cannot_be_read_is_said() -> None:
@@ -359,11 +392,11 @@ def serving() -> Iterator[Serving]:
         yield found
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz/", "/metrics/x", "/../status", "/status/%2e", "/favicon.ico"])
+@pytest.mark.parametrize("path", ["/index.html", "/healthz/", "/metrics/x", "/../status", "/status/%2e", "/favicon.ico"])
 def test_nothing_else_is_there(serving: Serving, path: str) -> None:
     """404 in JSON, that quotes nothing."""
     code, _, body = serving.ask(path)
-    assert (code, json.loads(body)) == (404, {"error": "/healthz, /metrics, and /status are here"})
+    assert (code, json.loads(body)) == (404, {"error": "/, /healthz, /metrics, and /status are here"})
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "BREW"])

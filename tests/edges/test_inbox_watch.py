@@ -1218,17 +1218,17 @@ def test_the_pulse_of_a_thread_that_waits_is_well(live: Live) -> None:
     assert not live.watch.pulse().is_alive
 
 
-def frozen(live: Live, where: str) -> tuple[threading.Event, threading.Event]:
+def frozen(owner: object, where: str) -> tuple[threading.Event, threading.Event]:
     """Freeze the scanning thread at the next call of this; what tells that it is, and what thaws it."""
     is_frozen, thaw = threading.Event(), threading.Event()
-    real = getattr(live.watch, where)
+    real = getattr(owner, where)
 
     def freeze(*arguments: Any) -> Any:
         is_frozen.set()
         thaw.wait(60)
         return real(*arguments)
 
-    setattr(live.watch, where, freeze)
+    setattr(owner, where, freeze)
     return is_frozen, thaw
 
 
@@ -1238,7 +1238,7 @@ def put_forward(live: Live, seconds: float) -> None:
 
 def test_a_thread_that_the_file_system_holds_is_alive(live: Live) -> None:
     """A frozen file server does not thaw by starting again: it is said, and that is all."""
-    is_frozen, thaw = frozen(live, "_check_root")
+    is_frozen, thaw = frozen(live.watch, "_check_root")
     before = time.monotonic()
     live.watch.start()
     assert is_frozen.wait(20)
@@ -1256,7 +1256,8 @@ def test_a_thread_that_the_file_system_holds_is_alive(live: Live) -> None:
 
 def test_a_thread_that_never_comes_back_from_our_own_code_is_not(live: Live) -> None:
     """No job file takes minutes to parse: that is a fault of ours, and starting again mends it."""
-    is_frozen, thaw = frozen(live, "_parse")
+    live.watch._reader = Plain()
+    is_frozen, thaw = frozen(live.watch._reader, "batch")
     live.start()
     live.rename_in("a.yaml")
     assert is_frozen.wait(20)

@@ -53,9 +53,16 @@ def opened(job_file: JobFile, jobs: Sequence[Job]) -> OpenFile:
 def filed(number: int, name: str, at: float, jobs: Sequence[Job], **more: Any) -> FailedFile:
     """A file in failed/."""
     job_file = file(
-        number, name, at - 300, state=FileState.CLOSED, outcome=Outcome.FAILED, closed_at=at,
-        settled_at=at, filed_as=f"failed/{name}", **more,
-    )  # fmt: skip
+        number,
+        name,
+        at - 300,
+        state=FileState.CLOSED,
+        outcome=Outcome.FAILED,
+        closed_at=at,
+        settled_at=at,
+        filed_as=f"failed/{name}",
+        **more,
+    )
     return FailedFile(job_file, tuple(jobs), len(jobs))
 
 
@@ -75,7 +82,9 @@ def busy(at: float, *, count: int = 40) -> View:
     ]
     files = (
         opened(file(1, "spring/campaign.yaml", at - 90), moving),
-        opened(file(2, "신제품 소개 (2).yaml", at - 240), [job(30, State.RENDERING, progress=100, exported_at=at - 235)]),
+        opened(
+            file(2, "신제품 소개 (2).yaml", at - 240), [job(30, State.RENDERING, progress=100, exported_at=at - 235)]
+        ),
         opened(file(3, "late.yaml", at - 20), [job(31, State.QUEUED)]),
     )
     done = [
@@ -83,8 +92,10 @@ def busy(at: float, *, count: int = 40) -> View:
         for n in range(count)
     ]
     lying = Lying((Waiting("morning.yaml", Reason.SETTLING, at - 1),), 1)
-    counts = {State.RENDERING: 3, State.EXPORTING: 1, State.QUEUED: 10}
-    return View(at, "Studio drive", lying=lying, files=files, file_count=3, counts=counts, max_rendering=20, done=tuple(done))
+    counts = {State.RENDERING.value: 3, State.EXPORTING.value: 1, State.QUEUED.value: 10}
+    return View(
+        at, "Studio drive", lying=lying, files=files, file_count=3, counts=counts, max_rendering=20, done=tuple(done)
+    )
 
 
 def trouble(at: float) -> View:
@@ -101,23 +112,72 @@ def trouble(at: float) -> View:
     )
     failed = (
         filed(
-            50, "typo.yaml", at - 60, [],
+            50,
+            "typo.yaml",
+            at - 60,
+            [],
             problems=(
                 Problem("the key 'langauge' is not known. Did you mean 'language'?", 1, 1, "langauge"),
-                Problem("the model 'Jonadan' is not in the list of models. Did you mean 'M000045058' (Jonadan)?", 3, 8, "model"),
+                Problem(
+                    "the model 'Jonadan' is not in the list of models. Did you mean 'M000045058' (Jonadan)?",
+                    3,
+                    8,
+                    "model",
+                ),
             ),
         ),
         filed(
-            51, "spring/mixed.yaml", at - 3600,
+            51,
+            "spring/mixed.yaml",
+            at - 3600,
             [
-                job(60, State.FAILED, project_id=None, failure=Failure.REFUSED, reason="400: the text is too long (max. 1000 characters)", position=2),
-                job(61, State.FAILED, project_id=None, failure=Failure.IN_DOUBT, reason="no answer within 30 s", position=3),
+                job(
+                    60,
+                    State.FAILED,
+                    project_id=None,
+                    failure=Failure.REFUSED,
+                    reason="400: the text is too long (max. 1000 characters)",
+                    position=2,
+                ),
+                job(
+                    61,
+                    State.FAILED,
+                    project_id=None,
+                    failure=Failure.IN_DOUBT,
+                    reason="no answer within 30 s",
+                    position=3,
+                ),
                 job(62, State.DONE, video=Video("videos/spring/mixed-1.mp4", 9, "0"), position=1),
             ],
         ),
-        filed(52, "old.yaml", at - 90_000, [job(63, State.FAILED, failure=Failure.GAVE_UP, reason="the render has no end after 3600 s (it stands at 99 %)")]),
-        filed(53, "dropped.yaml", at - 190_000, [job(64, State.FAILED, failure=Failure.REFUSED_AFTER, reason="export failed: internal error", is_adopted=True)]),
-    )  # fmt: skip
+        filed(
+            52,
+            "old.yaml",
+            at - 90_000,
+            [
+                job(
+                    63,
+                    State.FAILED,
+                    failure=Failure.GAVE_UP,
+                    reason="the render has no end after 3600 s (it stands at 99 %)",
+                )
+            ],
+        ),
+        filed(
+            53,
+            "dropped.yaml",
+            at - 190_000,
+            [
+                job(
+                    64,
+                    State.FAILED,
+                    failure=Failure.REFUSED_AFTER,
+                    reason="export failed: internal error",
+                    is_adopted=True,
+                )
+            ],
+        ),
+    )
     files = (
         opened(
             file(1, "campaign.yaml", at - 900),
@@ -129,11 +189,21 @@ def trouble(at: float) -> View:
         ),
     )
     return View(
-        at, "Studio drive",
-        account=Trouble("402: not enough credit", at - 1900), cloud=Trouble("connection refused"), is_paused=True,
-        is_ledger_away=True, is_blind=True, lying=Lying(waiting, 208, ("PAUSE.txt", "spring/job.yaml.txt"), 2, (("locked", "Permission denied"),)),
-        files=files, file_count=1, counts={State.RENDERING: 1, State.EXPORTING: 1}, max_rendering=20, traced=frozenset({1}), failed=failed,
-    )  # fmt: skip
+        at,
+        "Studio drive",
+        account=Trouble("402: not enough credit", at - 1900),
+        cloud=Trouble("connection refused"),
+        is_paused=True,
+        is_ledger_away=True,
+        is_blind=True,
+        lying=Lying(waiting, 208, ("PAUSE.txt", "spring/job.yaml.txt"), 2, (("locked", "Permission denied"),)),
+        files=files,
+        file_count=1,
+        counts={State.RENDERING: 1, State.EXPORTING: 1},
+        max_rendering=20,
+        traced=frozenset({1}),
+        failed=failed,
+    )
 
 
 ATTACK = "</script><img src=x onerror=\"document.title='hit'\"><script>document.title='hit'</script>' onclick='x"
@@ -145,11 +215,21 @@ def attacked(at: float) -> View:
     request = Request(dict.fromkeys(("language", "text", "model", "clothes"), ATTACK), ATTACK)
     failing = Job(1, 1, 1, request, State.FAILED, project_id=ATTACK, failure=Failure.REFUSED, reason=ATTACK)
     return View(
-        at, ATTACK,
-        account=Trouble(ATTACK), cloud=Trouble(ATTACK), root=Trouble(ATTACK),
+        at,
+        ATTACK,
+        account=Trouble(ATTACK),
+        cloud=Trouble(ATTACK),
+        root=Trouble(ATTACK),
         lying=Lying((Waiting(ATTACK, Reason.EMPTY, at),), 1, (ATTACK,), 1, ((ATTACK, ATTACK),)),
-        files=(opened(file(1, ATTACK, at), [job(2, State.RENDERING, exported_at=at, **attack), job(3, State.QUEUED, **attack), failing]),),
-        file_count=1, counts={}, max_rendering=1,
+        files=(
+            opened(
+                file(1, ATTACK, at),
+                [job(2, State.RENDERING, exported_at=at, **attack), job(3, State.QUEUED, **attack), failing],
+            ),
+        ),
+        file_count=1,
+        counts={},
+        max_rendering=1,
         failed=(filed(4, ATTACK, at, [failing]), filed(5, ATTACK, at, [], problems=(Problem(ATTACK, path=ATTACK),))),
         done=(made(6, f"videos/{ATTACK}.mp4", at, **attack),),
-    )  # fmt: skip
+    )

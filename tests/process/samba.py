@@ -68,6 +68,7 @@ class Samba:
         self._configuration = self._own / "smb.conf"
         self._port = _free_port() if port is None else port
         self._launcher = launcher
+        self._clients: list[subprocess.Popen[bytes]] = []
         text = _CONFIGURATION.format(
             port=self._port,
             user=pwd.getpwuid(os.geteuid()).pw_name,
@@ -96,6 +97,10 @@ class Samba:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for client in self._clients:
+            client.kill()
+            with suppress(BrokenPipeError, ValueError):  # it had ended, or what it said was taken
+                client.communicate()
         assert self._server.stdin is not None
         self._signal(signal.SIGTERM)
         self._server.stdin.close()
@@ -115,13 +120,15 @@ class Samba:
     ) -> subprocess.Popen[bytes]:
         name = f"//127.0.0.1/{_SHARE}"
         command = [*self._launcher, "stdbuf", "--output=L", "smbclient", name, f"--port={self._port}", "--no-pass"]
-        return subprocess.Popen(
+        client = subprocess.Popen(
             [*command, f"--configfile={self._configuration}", *arguments],
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.STDOUT if stdout == subprocess.PIPE else subprocess.DEVNULL,
             cwd=self._own,
         )
+        self._clients.append(client)
+        return client
 
     def do(self, *commands: str, content: bytes = b"") -> str:
         """Run smbclient(1) with these commands, one session each; what it prints."""

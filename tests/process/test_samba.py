@@ -75,17 +75,17 @@ def test_what_is_put_there_is_made_and_collected(tmp_path: Path, name: str) -> N
         running.until("batch.filed", outcome="done")
         assert running.terminate() == 0
         assert place.simulator.accepted_by_text() == {"film": 1, "next": 1}
-        assert place.job_files("done") == [name]
+        assert place.files("done") == sorted(["collected.txt", name, f"{name}.result.json"])
         assert place.files("inbox") == place.files("processing") == place.files("failed") == []
 
 
 def test_a_copy_that_is_slow_is_waited_for(tmp_path: Path) -> None:
     """The first half is a valid job already, and lies still for long enough: nothing is read before it is closed."""
-    with office(tmp_path) as (place, share, running):
+    with office(tmp_path, CHROMADROP_WATCH__RESCAN_SECONDS="0.4") as (place, share, running):
         first = "- " + job("first").rstrip("\n").replace("\n", "\n  ") + "\n" + FILLING
         copy = share.start_put("inbox/long.yaml")
         copy.write(first)
-        assert running.until("drop.waiting", file="long.yaml", reason="being written")
+        assert running.until("drop.waiting", file="long.yaml", reason="still being written")
         copy.write(listed(job("second")) + FILLING)
         copy.finish()
         running.until("batch.filed", outcome="done")
@@ -101,7 +101,8 @@ def test_a_copy_that_breaks_off_is_told_and_can_be_made_again(tmp_path: Path) ->
         whole = f"language: ko\nmodel: M000004017\ntext: >\n  {text}\nclothes: BG00006160\n"
         copy = share.start_put("inbox/long.yaml")
         copy.write(whole[:9000])
-        wait_until(lambda: (place.root / "inbox/long.yaml").stat().st_size, "the first piece")
+        growing = place.root / "inbox/long.yaml"
+        wait_until(lambda: growing.exists() and growing.stat().st_size, "the first piece")
         copy.cut()
         running.until("batch.filed", outcome="failed")
         assert place.simulator.accepted_by_text() == {}
@@ -114,7 +115,7 @@ def test_a_copy_that_breaks_off_is_told_and_can_be_made_again(tmp_path: Path) ->
 
 
 def test_put_under_another_name_and_renamed_is_ready_at_once(tmp_path: Path) -> None:
-    """smbd's rename is a rename for us: it does not wait for the file to settle, here an hour."""
+    """A rename over the share is a rename for us: it does not wait for the file to settle, here an hour."""
     with office(tmp_path, CHROMADROP_WATCH__SETTLE_SECONDS=HOUR) as (place, share, running):
         share.do('mkdir "inbox/봄"')
         share.put("inbox/봄/film.yaml.part", job("film"))
@@ -132,11 +133,12 @@ def test_a_file_that_a_client_has_open_is_waited_for_and_its_last_words_count(
     tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     """Whatever the server grants: overwritten while it is held, before the claim, it is run once, as it is at last."""
-    with office(tmp_path, *options) as (place, share, running):
-        share.put("draft.yaml", job("first thought"))
-        editor = share.hold("draft.yaml")
-        share.rename("draft.yaml", "inbox/draft.yaml")
-        assert running.until("drop.waiting", file="draft.yaml", reason="being written")
+    with office(tmp_path, *options) as (place, share, earlier):
+        assert earlier.terminate() == 0
+        share.put("inbox/draft.yaml", job("first thought"))
+        editor = share.hold("inbox/draft.yaml")
+        running = place.start("run")
+        assert running.until("drop.waiting", file="draft.yaml", reason="still being written")
         share.put("inbox/draft.yaml", job("second thought"))
         editor.let_go()
         running.until("batch.filed", outcome="done")
@@ -179,7 +181,7 @@ def test_taken_back_and_renamed_before_the_claim(tmp_path: Path) -> None:
     """PAUSE put there stops exports; a file that is deleted or renamed meanwhile is neither sent nor missed."""
     with office(tmp_path) as (place, share, running):
         share.put("inbox/PAUSE", "")
-        running.until("work.paused")
+        running.until("queue.paused")
         for name in ("gone", "old", "stays"):
             share.put(f"inbox/{name}.yaml", job(name))
         share.do('del "inbox/gone.yaml"')

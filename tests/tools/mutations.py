@@ -94,7 +94,7 @@ BREAKAGES: Final = (
         (
             Edit(
                 _DISPATCHER,
-                '            self._on_in_doubt(job, InDoubt(reason), now)\n'
+                "            self._on_in_doubt(job, InDoubt(reason), now)\n"
                 "        elif job.state is State.RENDERING:\n",
                 "            queued = self._apply(job, Deferred(reason), now)\n"
                 '            self._enter("job.deferred", now, queued, reason=reason)\n'
@@ -194,10 +194,10 @@ BREAKAGES: Final = (
         (
             Edit(
                 _DISPATCHER,
-                "            entered = self._ledger.enter(planned) if planned else []\n",
-                "            for job_file, _jobs in planned:\n"
+                "            entered = self._ledger.enter(plan.claims) if plan.claims else []\n",
+                "            for job_file, _jobs in plan.claims:\n"
                 "                claim.take(self._spool, job_file, is_retry=False)\n"
-                "            entered = self._ledger.enter(planned)\n",
+                "            entered = self._ledger.enter(plan.claims)\n",
             ),
         ),
     ),

@@ -12,7 +12,7 @@ from daemon.core.catalogue import Catalogue, Clothes, Model
 from daemon.core.errors import CloudDeferred, CloudInDoubt
 from daemon.core.messages import RootFound, RootLost
 from daemon.core.model_check import FRESH_SECONDS, PATIENCE_SECONDS, REFRESH_SECONDS
-from daemon.dispatcher import Limits
+from daemon.dispatcher import REFUSALS_A_TURN, Limits
 from daemon.edges.spool import PAGE_MARK
 from daemon.models_watch import ModelsSource
 
@@ -268,3 +268,58 @@ def test_an_outage_of_the_list_is_told_once_and_its_end_too(world: World, models
     world.pass_time(REFRESH_SECONDS + 3600)
     events = [event for event in world.log.events() if event.startswith("models.")]
     assert events == ["models.read", "models.unavailable", "models.read"]
+
+
+# --- what a hostile reader found ------------------------------------------------------------------
+
+
+def test_a_root_that_comes_and_goes_strands_no_drop(world: World) -> None:
+    """What waits for the list goes on when its time is over, whatever else has happened meanwhile."""
+    world.crew.held.add("errand")
+    world.drop("x.yaml", GOOD)
+    world.settle()
+    for message in (RootLost("not mounted"), RootFound()):
+        world.mailbox.append(message)
+        world.settle()
+    world.pass_time(PATIENCE_SECONDS + 1)
+    assert len(world.cloud.asked) == 1
+
+
+def test_telling_what_was_meant_does_not_hold_up_the_daemon(world: World, models: List) -> None:
+    """A folder of files full of wrong ids is told a few in each turn, so that looks come in between."""
+    models.now = Catalogue(tuple(Model(f"M{number:09}") for number in range(500)))
+    world.pass_time(FRESH_SECONDS + 1)
+    for number in range(40):
+        world.drop(f"{number}.yaml", BAD.replace("M000004071", f"X{number}"))
+    before = world.turns
+    world.settle()
+    assert len(world.files("failed")) == 120
+    assert world.turns - before >= 40 / REFUSALS_A_TURN
+
+
+def test_a_list_that_could_not_be_read_whole_refuses_nothing(world: World, models: List) -> None:
+    """What is missing from it may be what was left out."""
+    models.now = Catalogue((Model("ysy"), Model("M000004017", clothes=(Clothes("1"),), is_whole=False)), is_whole=False)
+    world.drop("x.yaml", BAD + GOOD)
+    world.pass_time(30)
+    assert world.files("done") == ["x.yaml", "x.yaml.result.json"]
+
+
+def test_a_refused_file_says_what_of_an_earlier_one_is_paid(world: World) -> None:
+    """Its explanation takes the place of the one that said so."""
+    world.cloud.render_seconds = 1e9
+    world.drop("x.yaml", GOOD)
+    world.pass_time(4000)
+    content = (world.root / "failed/x.yaml").read_text()
+    (world.root / "failed/x.yaml").unlink()
+    world.drop("x.yaml", content.replace("M000004017", "M000004071"))
+    world.pass_time(30)
+    told = world.error("failed/x.yaml")
+    assert "M000004071" in told
+    assert "project1" in told
+    world.cloud.render_seconds = 1.0
+    (world.root / "failed/x.yaml").write_text(content)
+    world.drop_again("x.yaml")
+    world.pass_time(30)
+    assert world.files("done") == ["x.yaml", "x.yaml.result.json"]
+    assert len(world.cloud.asked) == 1

@@ -230,6 +230,7 @@ class World:
         self.cloud = make_cloud(lambda: self.monotonic, render_seconds)
         self.watch = FakeWatch()
         self.log = Lines()
+        self.turns = 0
         self.is_once = False
         for name in ("inbox", "state"):
             (root / name).mkdir(exist_ok=True)
@@ -285,6 +286,7 @@ class World:
         for _ in range(1000):
             messages = list(self.mailbox)
             self.mailbox.clear()
+            self.turns += 1
             wake = self.dispatcher.turn(self.now, messages)
             if not self.crew.work() and not self.mailbox and (wake is None or wake > self.monotonic):
                 return wake

@@ -1,11 +1,11 @@
-"""How the daemon is, over HTTP: /healthz, /metrics, /status, for monitoring; nothing can be changed here.
+"""How the daemon is, over HTTP: / for people; /healthz, /metrics, /status for monitoring; nothing can be changed here.
 
 The dispatcher stays the only owner of state. After each turn the app hands one frozen `Vitals` over, and that, with the
 counters, is all that the threads here look at::
 
     main thread ── publish(vitals) ──► one attribute ──► /healthz, /metrics
         │ dispatcher ── what happened ──► counters ─────► /metrics
-        ▼                                    ledger ────► /status, over a connection of its own, one reader at a time
+        ▼                                    ledger ────► /, /status, over a connection of its own, one reader at a time
 
 Work never depends on any of it: an address that cannot be had is logged and tried again.
 """
@@ -35,6 +35,7 @@ class Health:
         booted_at: wall-clock seconds when the machine was started, for processes that may not read it.
         overview: what ``chromadrop status --json`` says; called on a thread of this module's, may block; raises
             ChromadropError.
+        page: what is on /, HTML; called and raising as ``overview``.
         clock: monotonic seconds.
         log: takes events.
     """
@@ -46,11 +47,12 @@ class Health:
         version: str,
         booted_at: float,
         overview: Callable[[], Mapping[str, Any]],
+        page: Callable[[], bytes],
         clock: Callable[[], float],
         log: Log,
     ) -> None:
         self.figures = Figures(version=version, booted_at=booted_at, clock=clock)
-        pages = Pages(self.figures, overview, clock)
+        pages = Pages(self.figures, overview, page, clock)
         self._listener = Listener(address, pages.answer, clock=clock, log=log)
 
     def publish(self, vitals: Vitals) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from daemon.edges.health.figures import Figures
 
 JSON: Final = "application/json; charset=utf-8"
+HTML: Final = "text/html; charset=utf-8"
 KEEP_SECONDS: Final = 1.0
 """An overview is kept for so long at least, and for `KEEP_TIMES` as long as it took to read."""
 KEEP_TIMES: Final = 10.0
@@ -46,24 +47,75 @@ class Answer:
         return cls(code, JSON, f"{text}\n".encode("ascii"))
 
 
-class Pages:
-    """The three pages. Any number of threads may ask.
+class _Kept:
+    """An answer that costs something: one thread reads at a time, and the others take what it finds.
 
     Args:
-        figures: with the last vitals.
-        overview: the document of /status; may block; raises ChromadropError.
+        read: the answer; may block; raises ChromadropError.
         clock: monotonic seconds.
     """
 
-    def __init__(self, figures: Figures, overview: Callable[[], Mapping[str, Any]], clock: Callable[[], float]) -> None:
-        self._figures = figures
-        self._overview = overview
+    def __init__(self, read: Callable[[], Answer], clock: Callable[[], float]) -> None:
+        self._read = read
         self._clock = clock
         self._lock = threading.Lock()
         self._has_read = threading.Condition(self._lock)
         self._is_reading = False
         self._kept: Answer | None = None
         self._kept_until = float("-inf")
+
+    def answer(self) -> Answer:
+        """It, as it is now or was a moment ago; so nobody can make it cost more by asking often."""
+        with self._lock:
+            if self._is_reading:
+                self._has_read.wait_for(lambda: not self._is_reading, WAIT_SECONDS)
+            if self._is_reading:
+                return Answer.of(503, {"error": "the folders or the ledger do not answer"})
+            if self._kept is not None and self._clock() < self._kept_until:
+                return self._kept
+            self._is_reading = True
+        kept = None
+        since = self._clock()
+        try:
+            kept = self._tried()
+        finally:
+            with self._lock:
+                now = self._clock()
+                self._kept, self._kept_until = kept, now + max(KEEP_SECONDS, KEEP_TIMES * (now - since))
+                self._is_reading = False
+                self._has_read.notify_all()
+        return kept
+
+    def _tried(self) -> Answer:
+        try:
+            return self._read()
+        except ChromadropError as error:
+            return Answer.of(503, {"error": str(error)})
+
+
+class Pages:
+    """The four pages. Any number of threads may ask.
+
+    Args:
+        figures: with the last vitals.
+        overview: the document of /status; may block; raises ChromadropError.
+        page: the HTML of /; the same.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        figures: Figures,
+        overview: Callable[[], Mapping[str, Any]],
+        page: Callable[[], bytes],
+        clock: Callable[[], float],
+    ) -> None:
+        self._figures = figures
+        self._clock = clock
+        self._kept = {
+            "/": _Kept(lambda: Answer(200, HTML, page()), clock),
+            "/status": _Kept(lambda: Answer.of(200, overview()), clock),
+        }
 
     def answer(self, path: str, accept: str) -> Answer | None:
         """What is on this path; None where nothing is.
@@ -77,38 +129,10 @@ class Pages:
         if path == "/metrics":
             body, content_type = self._figures.page(accept)
             return Answer(200, content_type, body)
-        return self._status() if path == "/status" else None
+        return self._kept[path].answer() if path in self._kept else None
 
     def _health(self) -> Answer:
         found = ills(self._figures.vitals, self._clock())
         if not found:
             return Answer.of(200, {"ok": True})
         return Answer.of(503, {"ok": False, "reasons": [{"part": ill.part, "reason": ill.reason} for ill in found]})
-
-    def _status(self) -> Answer:
-        """One thread reads; the others take what it finds, so that nobody can make it cost more by asking often."""
-        with self._lock:
-            if self._is_reading:
-                self._has_read.wait_for(lambda: not self._is_reading, WAIT_SECONDS)
-            if self._is_reading:
-                return Answer.of(503, {"error": "the folders or the ledger do not answer"})
-            if self._kept is not None and self._clock() < self._kept_until:
-                return self._kept
-            self._is_reading = True
-        kept = None
-        since = self._clock()
-        try:
-            kept = self._read()
-        finally:
-            with self._lock:
-                now = self._clock()
-                self._kept, self._kept_until = kept, now + max(KEEP_SECONDS, KEEP_TIMES * (now - since))
-                self._is_reading = False
-                self._has_read.notify_all()
-        return kept
-
-    def _read(self) -> Answer:
-        try:
-            return Answer.of(200, self._overview())
-        except ChromadropError as error:
-            return Answer.of(503, {"error": str(error)})

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HEAD_BYTES: Final = 16 * 1024
 """A longer head is refused (431)."""
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]+)(?::\d{1,5})?")
-_PATHS: Final = "/healthz, /metrics, and /status are here"
+_PATHS: Final = "/, /healthz, /metrics, and /status are here"
 
 
 class _Head(BaseHTTPRequestHandler):

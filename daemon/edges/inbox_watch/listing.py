@@ -7,10 +7,13 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from daemon.core.drop_name import PAUSE_NAME, Kind, is_ignored_folder, is_stranger, is_text, kind
+from daemon.core.drop_name import PAUSE_NAME, Kind, folders_of, is_ignored_folder, is_stranger, is_text, kind
+from daemon.core.job_content import is_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from daemon.core.defaults import Defaults
 
 MOST_STRANGERS: Final = 100
 
@@ -42,6 +45,15 @@ class Listing:
     def first_strangers(self) -> tuple[str, ...]:
         """The first of the strangers, by name."""
         return tuple(heapq.nsmallest(MOST_STRANGERS, self.strangers))
+
+    def without_notes(self, base: Defaults) -> set[str]:
+        """The drops, but for texts that no folder's defaults make jobs of, as far as names tell.
+
+        Args:
+            base: what holds where no folder says anything.
+        """
+        folders = {name.rpartition("/")[0] for name in self.defaults}
+        return {name for name in self.drops if not is_note(name, base) or not folders.isdisjoint(folders_of(name))}
 
     def is_unknown(self, name: str) -> bool:
         """Whether the name lies below a subfolder that could not be read."""
