@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 import subprocess
@@ -58,7 +59,7 @@ def makespan(cloud: Cloud, counts: Sequence[int] = (1, 10, 100, 1000, 5000)) -> 
             place.await_event("watch.started")
             begun = place.drop("all.yaml", jobs(count))
             before = usage(place.pid).cpu_seconds
-            ended = wait_until(lambda here=place: here.count("batch.filed") == 1, "all filed")
+            ended = place.await_event("batch.filed")
             cpu = usage(place.pid).cpu_seconds - before
             record = cloud.record()
         took = ended - begun
@@ -111,7 +112,7 @@ def punctuality(cloud: Cloud, counts: Sequence[int] = (100, 1000, 2000, 5000), s
             cpu = usage(place.pid).cpu_seconds - cpu
             ended, memory = time.monotonic(), usage(place.pid).memory_bytes
             looks = [[at for at in one if begun <= at <= ended] for one in cloud.record()["looks"]]
-        intervals = [later - earlier for one in looks for earlier, later in zip(one, one[1:], strict=False)]
+        intervals = [later - earlier for one in looks for earlier, later in itertools.pairwise(one)]
         off = [abs(interval - POLL_SECONDS) * 1000 for interval in intervals]
         polls = sum(map(len, looks))
         yield Row(

@@ -61,7 +61,7 @@ def failed(tmp_path: Path) -> Path:
     """failed/ with a file, one in a subfolder, and what lies beside them."""
     folder = tmp_path / "root" / "failed"
     (folder / "sub").mkdir(parents=True)
-    for name in ("x.yaml", "x.yaml.error.txt", "sub/y.yml", "sub/greeting (2).yaml", "notes.txt"):
+    for name in ("x.yaml", "x.yaml.error.txt", "sub/y.yml", "sub/greeting (2).yaml", "notes.md"):
         (folder / name).write_text("text")
     (tmp_path / "root" / "outside.yaml").write_text("text")
     return folder
@@ -106,7 +106,7 @@ def test_nothing_outside_failed_is_ever_meant(failed: Path, given: str) -> None:
         find(given, failed, failed)
 
 
-@pytest.mark.parametrize("given", ["notes.txt", "sub", "link.yaml"])
+@pytest.mark.parametrize("given", ["notes.md", "sub", "link.yaml"])
 def test_only_plain_job_files_are_meant(failed: Path, given: str) -> None:
     """Neither another file, nor a folder, nor a symbolic link."""
     (failed / "link.yaml").symlink_to(failed / "x.yaml")

@@ -18,7 +18,7 @@ _DROP_ENDINGS: Final = (".yaml", ".yml", ".csv", ".txt")
 _TABLE_ENDING: Final = ".csv"
 _TEXT_ENDING: Final = ".txt"
 # Texts that stand in folders for people to read, what we write ourselves, and what hides a second ending on Windows.
-_NO_TEXT: Final = re.compile(r"(?:(?:readme|howto|_defaults)(?: \(\d+\))?|.*\.(?:error|ya?ml|csv))\.txt", re.DOTALL)
+_NO_TEXT: Final = re.compile(r"(?:(?:readme|howto|pause|_defaults)(?: \(\d+\))?|.*\.(?:error|ya?ml|csv))\.txt", re.DOTALL)
 # As systems name copies of them, too.
 _RESULT: Final = re.compile(r".*\.result(?: ?-? ?(?:copy|복사본|\(\d+\)))*\.csv", re.DOTALL)
 _NO_TABLE: Final = re.compile(r"_defaults(?: \(\d+\))?\.csv")
@@ -60,19 +60,19 @@ _DROPBOX_WORDS: Final = "|".join(
         "衝突複本",
     )
 )
-# Each is anchored to the end of the stem, where the programs put it: "the conflict.yaml" stays a drop. What people
-# and browsers write too stays one as well: "x (1)" of Google Drive, "x 2" of iCloud, "x_conf(1)", "x-OFFICE" of OneDrive.
+# Each is anchored to the end of the stem, where the programs put it: "the conflict.yaml" stays a drop. So does what
+# people and browsers write as well: "x (1)" (Google Drive, OneDrive), "x 2" (iCloud), "x_conf(1)", "x-OFFICE" (OneDrive).
 _CONFLICT_COPY: Final = re.compile(
     rf"""
     (?: \( [^/]* \b(?:conflicted\ copy|case\ clash|sfconflict)\b [^/]* \)  # Dropbox, Nextcloud, ownCloud; Seafile
       | \( [^/]* \b(?:case|unicode\ encoding|selective\ sync|white\ ?space)\ conflict\b [^/]* \)  # Dropbox
       | \( [^/]* (?:{_DROPBOX_WORDS}) [^/]* \)                           # Dropbox in other languages
-      | \ \(conflicted\)                                                # pCloud, some versions
-      | -safebackup-\d{{4}}                                              # OneDrive Client for Linux
-      | \.sync-conflict-\d{{8}}-\d{{6}} (?:-[0-9a-z]{{7}})?                     # Syncthing
-      | _conflict-\d{{8}}-\d{{6}}                                            # ownCloud
-      | _[^_/]+ _[a-z]{{3}}-\d{{2}}-\d{{4,6}}-\d{{4}} _(?:case)?conflict          # Synology Drive
-      | \.conflict\d*                                                    # Resilio, rclone bisync
+      | \ \(conflicted\)                                                 # pCloud, some versions
+      | -safebackup-\d{{4}}                                            # OneDrive Client for Linux
+      | \.sync-conflict-\d{{8}}-\d{{6}} (?:-[0-9a-z]{{7}})?             # Syncthing
+      | _conflict-\d{{8}}-\d{{6}}                                    # ownCloud, older
+      | _[^_/]+ _[a-z]{{3}}-\d{{2}}-\d{{4,6}}-\d{{4}} _(?:case)?conflict  # Synology Drive
+      | \.conflict\d*                                                     # Resilio, rclone bisync
       | \ \[conflict (?:ed)? [^/\]]* \]                                  # Google Drive, pCloud
     ) (?:\ \(\d+\))? $
     """,
@@ -113,7 +113,7 @@ def kind(name: str) -> Kind:
     stem = unicodedata.normalize("NFC", base.rpartition(".")[0])  # a Mac takes letters apart
     if _CONFLICT_COPY.search(stem) or _ONEDRIVE_COPY.search(stem):
         return Kind.CONFLICT
-    return _kind_of_ours(base.lower())
+    return _kind_of_ours(unicodedata.normalize("NFC", base).lower())
 
 
 def _kind_of_ours(base: str) -> Kind:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote
 
 from daemon.core.advice import (
@@ -29,11 +29,13 @@ from daemon.core.page import LANGUAGE_BUTTON, both, head, many, utc
 from daemon.core.status_page_look import SCRIPT, STYLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from daemon.core.job import Job
     from daemon.core.job_file import JobFile
     from daemon.core.messages import Waiting
+
+_T = TypeVar("_T")
 
 NAME: Final = "status.html"
 STALE_SECONDS: Final = 60
@@ -340,7 +342,7 @@ def _making(view: View) -> Iterator[str]:
                 "제작 중인 영상이 없습니다. 작업 파일을 inbox/에 넣으세요.",
             )
         )
-    shown, left = _fitting((_open_file(file, view) for file in view.files), _MAKING_BYTES)
+    shown, left = _fitting(view.files, lambda file: _open_file(file, view), _MAKING_BYTES)
     yield from shown
     more = view.file_count - len(view.files) + left
     if more > 0:
@@ -356,8 +358,8 @@ def _open_file(file: OpenFile, view: View) -> str:
     failed = [job for job in file.jobs if job.state is State.FAILED]
     queued = [job for job in file.jobs if job.state is State.QUEUED]
     lines = [_file_head("file", job_file.id, job_file.name, _how_far(job_file, done, total))]
-    rows, left = _fitting((_moving(job, total, view) for job in moving), _MOVING_BYTES)
-    failures, _ = _fitting((_failed_meanwhile(job, total) for job in failed), _FAILED_MEANWHILE_BYTES)
+    rows, left = _fitting(moving, lambda job: _moving(job, total, view), _MOVING_BYTES)
+    failures, _ = _fitting(failed, lambda job: _failed_meanwhile(job, total), _FAILED_MEANWHILE_BYTES)
     if rows or failures:
         lines += ['<ol class="jobs">', *rows, *failures, "</ol>"]
     more = left + file.counts.get(State.FAILED, 0) - len(failures)
@@ -429,7 +431,7 @@ def _in_line(file_id: int, queued: list[Job], count: int) -> Iterator[str]:
         f"{count:,} {'waits' if count == 1 else 'wait'} for {'its' if count == 1 else 'their'} turn",
         f"{count:,}개가 차례를 기다립니다",
     )
-    shown, _ = _fitting(map(_queued, queued), _IN_LINE_BYTES)
+    shown, _ = _fitting(queued, _queued, _IN_LINE_BYTES)
     yield f'<details id="q{file_id}"><summary>{words}</summary><ol class="line">'
     yield from shown
     yield "</ol>"
@@ -492,13 +494,27 @@ _WHY: Final[dict[Reason, tuple[str, str]]] = {
 }
 
 
+_NO_PAUSE: Final = (
+    "is no pause: the file's name must be PAUSE alone, without an ending",
+    "일시 중지 파일이 아닙니다. 확장자 없이 PAUSE라는 이름이어야 합니다",
+)
+_NOTE: Final = (
+    "is left alone as a note: a text is a job only where _defaults.yaml in its folder gives the rest",
+    "메모로 보고 그대로 둡니다. 같은 폴더의 _defaults.yaml이 나머지를 정할 때에만 작업이 됩니다",
+)
+_NO_JOB_FILE: Final = (
+    "is no job file: its name must end in .yaml (some computers hide a second ending such as .txt)",
+    "작업 파일이 아닙니다. 이름이 .yaml로 끝나야 합니다 (.txt 같은 확장자가 숨겨져 있을 수 있습니다)",
+)
+
+
 def _waiting(view: View) -> Iterator[str]:
     yield _section("waiting", both("In inbox", "inbox에 있음"))
     lying = view.lying
     rows = [*map(_waits, lying.waiting), *map(_stranger, lying.strangers), *map(_unread, lying.unread)]
     if not rows:
         yield _empty(both("Nothing waits in inbox/.", "inbox/에서 기다리는 파일이 없습니다."))
-    shown, _left = _fitting(rows, _WAITING_BYTES)
+    shown, _left = _fitting(rows, str, _WAITING_BYTES)
     if shown:
         yield '<ul class="card list">'
         yield from shown
@@ -518,21 +534,12 @@ def _waits(waiting: Waiting) -> str:
 def _stranger(name: str) -> str:
     last = name.rpartition("/")[2].casefold()
     if last.partition(".")[0] == "pause":
-        words = both(
-            "is no pause: the file's name must be PAUSE alone, without an ending",
-            "일시 중지 파일이 아닙니다. 확장자 없이 PAUSE라는 이름이어야 합니다",
-        )
+        words = _NO_PAUSE
     elif last.endswith(".txt") and not last.endswith((".yaml.txt", ".yml.txt", ".csv.txt")):
-        words = both(
-            "is a note: a text is a job only where _defaults.yaml in its folder says language, model, and clothes",
-            "메모로 봅니다. 같은 폴더의 _defaults.yaml에 language, model, clothes가 있을 때에만 작업이 됩니다",
-        )
+        words = _NOTE
     else:
-        words = both(
-            "is no job file: its name must end in .yaml (some computers hide a second ending such as .txt)",
-            "작업 파일이 아닙니다. 이름이 .yaml로 끝나야 합니다 (.txt 같은 확장자가 숨겨져 있을 수 있습니다)",
-        )
-    return _lies(name, words, "", needs_person=True)
+        words = _NO_JOB_FILE
+    return _lies(name, both(*words), "", needs_person=words is not _NOTE)
 
 
 def _unread(folder: tuple[str, str]) -> str:
@@ -553,7 +560,7 @@ def _failed(view: View) -> Iterator[str]:
     if not view.failed:
         return
     yield _section("failed", both("Failed", "실패"))
-    shown, left = _fitting((_failed_file(file, view) for file in view.failed), _FAILED_BYTES)
+    shown, left = _fitting(view.failed, lambda file: _failed_file(file, view), _FAILED_BYTES)
     yield from shown
     if left:
         yield _more(both(f"and {left:,} more, in failed/", f"그 밖에 {left:,}개가 failed/에 있습니다"))
@@ -605,7 +612,7 @@ def _failed_jobs(file: FailedFile, failed: list[Job], name: str) -> Iterator[str
             f'<p class="small">{_paid(job)}{_project(job)}{adopted}{_ordered(job)}</p>{to_do}</li>'
         )
     yield "</ol>"
-    more = len(failed) - MOST_FAILED_JOBS
+    more = max(0, len(failed) - MOST_FAILED_JOBS) + file.job_count - len(file.jobs)
     if more > 0:
         yield _more(both(f"and {more:,} more, in error.txt", f"그 밖에 {more:,}개는 error.txt에 있습니다"))
 
@@ -643,8 +650,8 @@ def _done(view: View) -> Iterator[str]:
                 "영상은 videos/ 폴더에 있으며 여기에서는 볼 수 없습니다.",
             )
         )
-    cards = (_made(made, view, is_playable=n < MOST_VIDEOS) for n, made in enumerate(view.done))
-    shown, left = _fitting(cards, _DONE_BYTES)
+    numbered = list(enumerate(view.done))
+    shown, left = _fitting(numbered, lambda one: _made(one[1], view, is_playable=one[0] < MOST_VIDEOS), _DONE_BYTES)
     if shown:
         yield '<ul class="cards">'
         yield from shown
@@ -767,7 +774,10 @@ def _address(path: str) -> str:
     """A path relative to the root as an address relative to the page; empty where it leads out of the root."""
     if not path or path.startswith("/") or ".." in path.split("/"):
         return ""
-    return escape("./" + quote(path.encode("utf-8", "surrogateescape")))
+    try:
+        return escape("./" + quote(path.encode("utf-8", "surrogateescape")))
+    except UnicodeEncodeError:  # no file has such a name
+        return ""
 
 
 def _link(path: str, words: str) -> str:
@@ -802,14 +812,13 @@ def _more(words: str) -> str:
     return f'<p class="more">{words}</p>'
 
 
-def _fitting(parts: Iterable[str], most_bytes: int) -> tuple[list[str], int]:
+def _fitting(parts: Sequence[_T], write: Callable[[_T], str], most_bytes: int) -> tuple[list[str], int]:
     """Those from the front that fit, and how many are left."""
     shown: list[str] = []
-    left = 0
     for part in parts:
-        most_bytes -= len(part.encode("utf-8", "replace"))
-        if left or most_bytes < 0:
-            left += 1
-        else:
-            shown.append(part)
-    return shown, left
+        text = write(part)
+        most_bytes -= len(text.encode("utf-8", "replace"))
+        if most_bytes < 0:
+            break
+        shown.append(text)
+    return shown, len(parts) - len(shown)

@@ -58,7 +58,7 @@ def test_yaml_names_are_drops(name: str) -> None:
         ".smbdeleteAAA1",
         ".syncthing.x.yaml.tmp",
         ".yaml",
-        "notes.txt",
+        "notes.md",
         "yaml",
         "@eaDir/x.yaml",
         "a/.stversions/x.yaml",

@@ -392,7 +392,9 @@ def serving() -> Iterator[Serving]:
         yield found
 
 
-@pytest.mark.parametrize("path", ["/index.html", "/healthz/", "/metrics/x", "/../status", "/status/%2e", "/favicon.ico"])
+@pytest.mark.parametrize(
+    "path", ["/index.html", "/healthz/", "/metrics/x", "/../status", "/status/%2e", "/favicon.ico"]
+)
 def test_nothing_else_is_there(serving: Serving, path: str) -> None:
     """404 in JSON, that quotes nothing."""
     code, _, body = serving.ask(path)

@@ -13,7 +13,7 @@ from daemon.edges import ledger as ledger_module
 from daemon.edges.ledger import LEDGER_FILE, Ledger, is_daemon_alive
 
 OLD = Path(__file__).with_name("ledger-schema-1.sql").read_text()
-"""What a daemon of the first release left behind when it was killed: one done, one in doubt, two rendering, one asked."""
+"""What a daemon of the first release left when it was killed: one done, one in doubt, two rendering, one asked."""
 
 
 @pytest.fixture

@@ -421,7 +421,11 @@ def test_neither_netrc_nor_a_proxy_has_a_say_on_loopback(tmp_path: Path, monkeyp
 
 def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """It sees the host, and nothing of the address; one that does not answer is not waited for longer than anyone."""
-    with WireServer(lambda peer: (peer.read_request(), peer.hang())[1]) as proxy:
+    def hang(peer: Peer) -> None:
+        peer.read_request()
+        peer.hang()
+
+    with WireServer(hang) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
         with pytest.raises(NoticeDeferred, match="the address did not answer in time"):
             post("https://hook.example", 0.3)

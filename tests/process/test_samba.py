@@ -111,7 +111,7 @@ def test_a_copy_that_breaks_off_is_told_and_can_be_made_again(tmp_path: Path) ->
         running.until("batch.filed", outcome="done")
         assert running.terminate() == 0
         assert list(place.simulator.accepted_by_text().values()) == [1]
-        assert place.files("failed") == ["long.yaml"]
+        assert place.job_files("done") == ["long.yaml"]
 
 
 def test_put_under_another_name_and_renamed_is_ready_at_once(tmp_path: Path) -> None:

@@ -188,7 +188,8 @@ def test_no_repr_and_no_text_of_what_is_wired_has_the_key(tmp_path: Path) -> Non
     environ = {"AISTUDIOS_API_KEY": KEY, "CHROMADROP_API__BASE_URL": "http://127.0.0.1:9/api"}
     config = load(None, environ, tmp_path)
     credential = find_credential(config, environ)
-    settings = app.Settings(config, None, config.paths(environ, tmp_path), credential, app.redactor(credential), environ, tmp_path)
+    paths, redactor = config.paths(environ, tmp_path), app.redactor(credential)
+    settings = app.Settings(config, None, paths, credential, redactor, environ, tmp_path)
     daemon = app.Daemon(settings, is_once=False)
     try:
         wired = [credential, config, daemon, *vars(daemon).values(), *vars(daemon._dispatcher).values()]

@@ -212,7 +212,7 @@ BREAKAGES: Final = (
             ),
             Edit(
                 _SPOOL,
-                "        if not is_ours and any(os.path.lexists(path) for path in (target, result, error)):\n"
+                "        if not is_ours and any(os.path.lexists(path) for path in _with_all_beside(target)):\n"
                 "            return False\n",
                 "",
             ),
