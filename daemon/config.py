@@ -413,6 +413,20 @@ class Jobs(_Section):
         description="Seconds after which a render without an end is given up; "
         "its project id stays on record, and dropping the file again costs nothing.",
     )
+    max_per_day: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Videos that are ordered in one calendar day of this machine's time zone, at most; the rest waits "
+        "until tomorrow. null is no limit.",
+    )
+    max_seconds_per_day: float | None = Field(
+        default=None,
+        ge=1.0,
+        le=float(365 * _DAY),
+        description="Estimated seconds of speech that are ordered in one calendar day, at most; a single longer video "
+        "goes when nothing else was ordered that day. null is no limit.",
+    )
     check_models: bool = Field(
         default=True,
         description="Refuse job files that name a model or clothes which the list does not have, before anything "
@@ -504,7 +518,8 @@ class Http(_Section):
 
     listen: Annotated[str, AfterValidator(_check_listen)] | None = Field(
         default=None,
-        description="HOST:PORT of /healthz, /metrics, and /status, such as 127.0.0.1:9188; null is none. "
+        description="HOST:PORT of status.html on / and of /healthz, /metrics, and /status, such as 127.0.0.1:9188; "
+        "null is none. "
         "Whoever reaches an address other than this machine's own (127.0.0.1, [::1]) can read what is ordered.",
     )
 

@@ -17,6 +17,9 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from daemon.allowance import NOTE as LIMITED
+from daemon.allowance import NO_LIMITS, Allowance, DailyLimits
+from daemon.core.allowance import utc_day
 from daemon.core.display import display
 from daemon.core.drop_name import Kind, kind
 from daemon.core.errors import LedgerConflict, LedgerRefused, LedgerUnavailable, SpoolError
@@ -68,6 +71,7 @@ from daemon.tracing import Tracing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from daemon.core.allowance import Day, Limited
     from daemon.core.drop import Drop
     from daemon.edges.ledger import Ledger
     from daemon.edges.spool import Spool
@@ -193,6 +197,7 @@ class Limits:
         downloads: at once.
         video_name: template, None for the default.
         check_models: models and clothes that the list does not have are refused before they are paid.
+        daily: what may be ordered on one day.
     """
 
     max_rendering: int = 20
@@ -201,6 +206,7 @@ class Limits:
     downloads: int = 4
     video_name: str | None = None
     check_models: bool = True
+    daily: DailyLimits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +229,7 @@ class Summary:
         is_stopping: asked to stop.
         tracing: exports that were not answered and are looked for.
         files: job files that are claimed, or just about to be, and not filed away yet.
+        limited: why nothing more is ordered today; None where it is.
     """
 
     queued: int
@@ -240,6 +247,7 @@ class Summary:
     is_stopping: bool
     tracing: int = 0
     files: int = 0
+    limited: Limited | None = None
 
 
 @dataclass(slots=True)
@@ -279,6 +287,7 @@ class Dispatcher:
         meter: counts what happens; None for nobody.
         notices: who is told of what; None for nobody.
         pages: where status.html comes from; None for none.
+        calendar: the day of a moment, for daily limits.
         is_once: end when everything that is there has been worked off.
     """
 
@@ -296,6 +305,7 @@ class Dispatcher:
         meter: Meter | None = None,
         notices: NoticePlan | None = None,
         pages: StatusSource | None = None,
+        calendar: Callable[[float], Day] = utc_day,
         is_once: bool = False,
     ) -> None:
         self._ledger = ledger
@@ -360,6 +370,7 @@ class Dispatcher:
             notices or NoticePlan(), ledger=ledger, root=spool.places.root, desk=self, submit=crew.notify
         )
         self._status = StatusWatch(pages, wall=spool, desk=self, submit=crew.page)
+        self._allowance = Allowance(ledger=ledger, desk=self, calendar=calendar)
         self._takers: dict[type, Callable[[Any, Instant], None]] = {
             DropReady: self._on_drop_ready,
             ScanEnded: self._on_scan_ended,
@@ -422,6 +433,7 @@ class Dispatcher:
             is_stopping=self.is_stopping,
             tracing=len(self._tracing),
             files=len(self._files) + len(self._drops) + len(self._models.awaiting),
+            limited=self._allowance.limited,
         )
 
     @property
@@ -444,7 +456,8 @@ class Dispatcher:
         if self._gate.trouble is not None and self._gate.probes > 0 and self._gate.probe_at not in {None, _NEVER}:
             return self._are_looks_held or not has_moves
         is_waiting = all(self._unsettled.get(file_id) for file_id in self._files)
-        return bool(self._is_paused) and not has_moves and is_waiting
+        is_held = bool(self._is_paused) or self._allowance.limited is not None
+        return is_held and not has_moves and is_waiting
 
     def recover(self, now: Instant) -> None:
         """Take up what the ledger holds: the ordinary turn finds the rest to be done."""
@@ -462,7 +475,7 @@ class Dispatcher:
                 self._settle(job_file.id, now, is_retry=True)
         self._attempts.update(dict.fromkeys(self._files, (1, "")))
         # Whether the last daemon's troubles are over is found out by work, which nobody may have: say nothing.
-        self._work.notes |= {key: None for key in ("account", "cloud", "root") if self._ledger.read_note(key)}
+        self._work.notes |= {key: None for key in ("account", "cloud", "root", LIMITED) if self._ledger.read_note(key)}
         self._notifying.recover(now)
         known = frozenset(self._processing_names)
         unsettled = frozenset(job.id for job in self._jobs.values() if not job.state.is_settled)
@@ -605,7 +618,7 @@ class Dispatcher:
 
     def _due_work(self) -> list[float | None]:
         times: list[float | None] = [self._gate.opens_at, self._models.due_at, self._tracing.due_at]
-        times += [self._notifying.due_at, self._status.due_at]
+        times += [self._notifying.due_at, self._status.due_at, self._allowance.due_at]
         if self._queue:
             times.append(self._queue[0][0])
         if self._looks and not self._are_looks_held:
@@ -635,6 +648,7 @@ class Dispatcher:
         after = advance(job, event, now.wall)
         self._jobs[job.id] = after
         self._work.change_job(job, after)
+        self._allowance.on_changed(job, after)
         self._progress.pop(job.id, None)
         self._still.pop(job.id, None)
         if after.state is not State.RENDERING:
@@ -877,9 +891,19 @@ class Dispatcher:
 
     # --- export -----------------------------------------------------------------------------------
 
+    def _has_room_today(self, now: Instant) -> bool:
+        """Whether the next in line may be ordered today; asked first, so that people are told why it waits."""
+        try:
+            exporting = (self._jobs[job_id] for job_id in self._exporting)
+            return self._allowance.has_room(self._jobs[self._queue[0][1]], self.limits.daily, now, exporting)
+        except LedgerUnavailable as error:
+            self._on_ledger_unavailable(error, now)
+            return False
+
     def _may_export(self, now: Instant) -> bool:
         return (
             bool(self._queue)
+            and self._has_room_today(now)
             and self._queue[0][0] <= now.monotonic
             and self._is_paused is False
             and self._ledger_retry_at is None

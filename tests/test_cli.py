@@ -284,7 +284,57 @@ def test_lint_hints_at_a_name_that_is_never_taken(folder: Path) -> None:
     assert "nothing of this name is taken" in result.output
 
 
+def test_lint_takes_what_the_folders_give(folder: Path) -> None:
+    """Below inbox/ all folders up to it, elsewhere the file's own; a broken one is told in its own place."""
+    (folder / "config.yaml").write_text("defaults: {language: ko}\n")
+    files = {
+        "_defaults.yaml": "nonsense: beyond inbox/",
+        "inbox/_defaults.yaml": "model: M1\n",
+        "inbox/spring/_DEFAULTS.yml": "clothes: 1\n",
+        "inbox/spring/a.csv": "text\none\ntwo\n",
+        "inbox/spring/b.txt": "hello",
+        "inbox/notes.txt": "buy milk",
+        "inbox/autumn/_defaults.yaml": "modle: M1\n",
+        "inbox/autumn/c.yaml": "text: hi",
+        "elsewhere/_defaults.yaml": "model: M1\nclothes: 1\n",
+        "elsewhere/deep/d.txt": "hello",
+        "elsewhere/e.txt": "hello",
+    }
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    assert _invoke("lint", "inbox/spring", "elsewhere").output.splitlines() == [
+        "inbox/spring/_DEFAULTS.yml: ok, the defaults of its folder and those below",
+        "inbox/spring/a.csv: ok, 2 videos",
+        "inbox/spring/b.txt: ok, 1 video",
+        "elsewhere/_defaults.yaml: ok, the defaults of its folder and those below",
+        "elsewhere/e.txt: ok, 1 video",
+    ]
+    result = _invoke("lint", "inbox/notes.txt", "inbox/autumn/c.yaml", "inbox/autumn/_defaults.yaml")
+    assert result.exit_code == 1
+    note, held, broken = result.output.splitlines()
+    assert note.startswith("inbox/notes.txt: no job: nobody gives language, model, and clothes for it")
+    assert held.endswith(f"inbox/autumn/{broken.removeprefix('inbox/autumn/')}")
+    assert broken.startswith("inbox/autumn/_defaults.yaml:1:1: modle: the key 'modle' is not known.")
+
+
+def test_lint_shows_rows_and_columns_of_tables(folder: Path) -> None:
+    """As a spreadsheet has them, with the line and column of the file; CP949 where the configuration says so."""
+    (folder / "a.csv").write_bytes("text;language;model;clothes\n안녕;ko;M1;\n".encode("cp949"))
+    assert "jobs.csv_encoding" in _invoke("lint", "a.csv").output
+    (folder / "config.yaml").write_text("jobs: {csv_encoding: cp949}\n")
+    assert _invoke("lint", "a.csv").output == "a.csv:2:1: row 2: 'clothes' is missing; every job needs it\n"
+
+
 # --- status ---------------------------------------------------------------------------------------
+
+
+def test_status_counts_no_notes(folder: Path) -> None:
+    """A text waits only where something makes a job of it."""
+    (folder / "inbox/spring").mkdir(parents=True)
+    for name in ("notes.txt", "a.csv", "a.csv.result.csv", "spring/_defaults.yaml", "spring/b.txt"):
+        (folder / "inbox" / name).write_text("x")
+    assert json.loads(_invoke("status", "--json").output)["inbox"]["names"] == ["a.csv", "spring/b.txt"]
 
 
 def test_status_before_the_first_run_is_fine(folder: Path) -> None:

@@ -126,6 +126,8 @@ class TestDefaults:
                 "max_rendering": 20,
                 "poll_seconds": 3,
                 "render_timeout_seconds": 3600,
+                "max_per_day": None,
+                "max_seconds_per_day": None,
                 "check_models": True,
                 "models_file": None,
                 "csv_encoding": None,

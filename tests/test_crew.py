@@ -214,9 +214,36 @@ def test_other_limits_are_taken(crew: Crew, gate: Gate) -> None:
 def test_closing_the_crew_ends_all(mailbox: Mailbox) -> None:
     """No pool is forgotten."""
     crew = Crew(mailbox.put, max_rendering=2, downloads=1)
-    for submit in (crew.export, crew.look, crew.download, crew.file, crew.errand, crew.notify):
+    for submit in (crew.export, crew.look, crew.download, crew.file, crew.errand, crew.notify, crew.page):
         submit(lambda: None)
-    mailbox.take(6)
+    mailbox.take(7)
     crew.close(PATIENCE_SECONDS)
-    kinds = ("export-", "look-", "download-", "file-", "errand-", "notify-")
+    kinds = ("export-", "look-", "download-", "file-", "errand-", "notify-", "page-")
     assert [name for kind in kinds for name in names(kind)] == []
+
+
+def test_a_last_page_is_waited_for(crew: Crew) -> None:
+    """Behind one that is being written; whoever asked may then let the crew go."""
+    done: list[str] = []
+    crew.page(lambda: done.append("first"))
+    crew.last_page(lambda: done.append("last"), PATIENCE_SECONDS)
+    assert done == ["first", "last"]
+
+
+def test_a_last_page_that_hangs_is_left_behind(crew: Crew, gate: Gate) -> None:
+    """A frozen share must not keep the program from ending."""
+    crew.page(gate.call(0))
+    gate.wait_for(1)
+    done: list[str] = []
+    crew.last_page(lambda: done.append("last"), 0.01)
+    assert done == []
+
+
+def test_a_last_page_that_fails_is_an_end_too(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not waited for any longer."""
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
+    def fail() -> None:
+        raise ValueError
+
+    crew.last_page(fail, PATIENCE_SECONDS)

@@ -227,6 +227,38 @@ def test_a_file_that_is_still_bad_is_put_back_with_a_warning(tmp_path: Path) -> 
     assert any("line 2" in text and "text" in text for text in retried.texts)
 
 
+def test_what_the_folder_gives_is_foretold_too(tmp_path: Path) -> None:
+    """With what inbox/ says now; broken, and it will wait; nothing, and a text will be a note."""
+    story = Story(tmp_path)
+    for folder in (story.paths.failed / "spring", story.paths.inbox / "spring"):
+        folder.mkdir(parents=True)
+    for name in ("a.csv", "b.txt", "c.txt"):
+        (story.paths.failed / "spring" / name).write_text("text\nhello\n")
+    given = story.paths.inbox / "spring/_defaults.yaml"
+
+    def foretold(name: str, text: str) -> str:
+        given.write_text(text)
+        defaults = DefaultsOnDisk(story.config.grammar, story.paths.inbox)
+        [retried] = retry(
+            [name], places=places(story.paths), ledger=None, defaults=defaults, may_pay_again=False, cwd=tmp_path
+        )  # fmt: skip
+        assert retried.is_back
+        return "\n".join(retried.texts)
+
+    assert "1 video will be ordered" in foretold("spring/a", "language: ko\nmodel: M1\nclothes: 1\n")
+    assert f"mended:\n  {given}, line 1, column 1 (modle)" in foretold("spring/b.txt", "modle: M1\n")
+    assert "left lying" in foretold("spring/c.txt", "model: M1\n")
+
+
+def test_a_row_that_was_paid_is_foretold_as_refused(tmp_path: Path) -> None:
+    """By the rule of the claim."""
+    with Story(tmp_path) as story:
+        (story.paths.failed / "x.csv").write_text("language,text,model,clothes,state\nko,a,M1,1,done\n")
+        [retried] = _retry(story, "x.csv.result.csv")
+        assert "still not valid" in retried.texts[0]
+        assert "this row says that it is done" in retried.texts[1]
+
+
 def test_without_a_ledger_everything_is_new(tmp_path: Path) -> None:
     """A failed/ that came from elsewhere: nobody knows what was paid, so it is said that it will be."""
     story = Story(tmp_path)

@@ -61,7 +61,7 @@ _DROPBOX_WORDS: Final = "|".join(
     )
 )
 # Each is anchored to the end of the stem, where the programs put it: "the conflict.yaml" stays a drop. So does what
-# people and browsers write as well: "x (1)" (Google Drive, OneDrive), "x 2" (iCloud), "x_conf(1)", "x-OFFICE" (OneDrive).
+# people and browsers write as well: "x (1)" (Google Drive, OneDrive), "x 2" (iCloud), "x_conf(1)", "x-OFFICE".
 _CONFLICT_COPY: Final = re.compile(
     rf"""
     (?: \( [^/]* \b(?:conflicted\ copy|case\ clash|sfconflict)\b [^/]* \)  # Dropbox, Nextcloud, ownCloud; Seafile
@@ -136,7 +136,7 @@ def is_table(name: str) -> bool:
 
 def is_defaults(name: str) -> bool:
     """Whether the name is that of a folder's defaults."""
-    return kind(name) is Kind.DEFAULTS
+    return name.rpartition("/")[2].lower() in DEFAULTS_NAMES
 
 
 def folders_of(name: str) -> tuple[str, ...]:

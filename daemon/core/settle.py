@@ -40,7 +40,12 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A file that was read and found bad, waiting to be mended until the grace is over."""
+    """A file that was read and found bad, waiting to be mended until the grace is over.
+
+    Attributes:
+        digest: of its content, and of what its folder gave for it.
+        problems: what was wrong.
+    """
 
     digest: str
     problems: tuple[Problem, ...]

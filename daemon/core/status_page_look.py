@@ -14,6 +14,7 @@ STYLE: Final = (
 @media (prefers-color-scheme: dark) { :root { --bad: #ff8f86; --bad-page: #3a2120; --warn: #f1c04e;
   --warn-page: #352c18; --good-page: #1c2f25 } }
 html.scripted .unscripted { display: none }
+header, main { overflow-wrap: anywhere }
 a { color: inherit; text-decoration-color: var(--soft); text-underline-offset: 2px }
 a:hover { text-decoration-color: currentColor }
 h2 { margin: 30px 0 10px; font-size: 18px; line-height: 1.3; scroll-margin-top: 70px }
@@ -146,13 +147,13 @@ SCRIPT: Final = (
   const kept = () => {
     let text = null;
     try { text = sessionStorage.getItem(MARK); } catch { /* not on this drive */ }
-    if (text === null && window.name.startsWith(MARK)) text = window.name.slice(MARK.length);
+    if (text === null && history.state) text = history.state[MARK] ?? null;
     try { return JSON.parse(text) || {}; } catch { return {}; }
   };
   const keep = value => {
     const text = JSON.stringify(value);
-    try { sessionStorage.setItem(MARK, text); return; } catch { /* the window's name outlives the page too */ }
-    window.name = MARK + text;
+    try { sessionStorage.setItem(MARK, text); return; } catch { /* the tab's history outlives the page too */ }
+    try { history.replaceState({ [MARK]: text }, ""); } catch { /* then it begins anew each time */ }
   };
   const before = kept();
   const loaded = Date.now();
@@ -324,6 +325,7 @@ SCRIPT: Final = (
     const again = () => { keep(moment()); location.reload(); };
     const tick = () => {
       count();
+      keep(moment());
       if (Math.abs(Date.now() - loaded) < RELOAD || document.hidden) return;
       if (isHeld()) document.getElementById("held").hidden = false; else again();
     };

@@ -33,6 +33,7 @@ OURS: Final = ("state", "video", "error", "paid")
 MAX_CELLS: Final = 100_000
 
 _PAID: Final = {"state": frozenset({"done"}), "paid": frozenset({"yes", "unknown"})}
+_NOTHING: Final = f" {''.join(DELIMITERS)}"
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _ENDING: Final = re.compile(r"(?:\r\n|\r|\n)\Z")
 _SEPARATOR_LINE: Final = re.compile(r"sep=([,;\t])(?:\r\n|\r|\n)", re.IGNORECASE)  # Excel's own
@@ -176,12 +177,7 @@ def _take_apart(text: str) -> _Sheet:
     rows: list[_Row] = []
     broken = None
     try:
-        cells = 0
-        for row in _rows(body, delimiter, 2 if said else 1):
-            rows.append(row)
-            cells += 0 if row.is_blank else len(row.texts)
-            if cells > MAX_CELLS:
-                raise _Broken(f"the table holds more than {MAX_CELLS:,} cells; split it", row.line)  # noqa: TRY301 - as csv's own
+        rows.extend(_bounded(_rows(body, delimiter, 2 if said else 1)))
     except _Broken as error:
         broken = error
     above = next((index for index, row in enumerate(rows) if not row.is_blank), len(rows))
@@ -190,13 +186,24 @@ def _take_apart(text: str) -> _Sheet:
     return _Sheet(preamble, delimiter, header, tuple(rows[above + 1 :]), broken)
 
 
+def _bounded(rows: Iterator[_Row]) -> Iterator[_Row]:
+    """The rows, as long as they are few; a blank one counts as one cell, for spreadsheets write many of these."""
+    cells = 0
+    for row in rows:
+        cells += 1 if row.is_blank else len(row.texts)
+        if cells > MAX_CELLS:
+            raise _Broken(f"the table holds more than {MAX_CELLS:,} cells; split it", row.line)
+        yield row
+
+
 def _delimiter(text: str) -> str:
     """The one by which the header has the most known columns, then the most columns."""
     known = {name.casefold() for name in (*all_fields(), *OURS)}
 
     def score(delimiter: str) -> tuple[int, int]:
         try:
-            row = next((row for row in islice(_rows(text, delimiter), MAX_CELLS) if not row.is_blank), None)
+            rows = islice(_rows(text, delimiter), MAX_CELLS)
+            row = next((row for row in rows if row.raw.strip(_NOTHING)), None)
         except _Broken:
             return 0, 0
         names = row.texts if row is not None else ()

@@ -122,9 +122,9 @@ _jobs = sa.Table(
     sa.Column("reason", _Json, nullable=False),
     sa.Column("continues", _BIG),
     sa.Column("continued_by", _BIG, index=True),
-    sa.Column("settled_at", sa.Float),
+    sa.Column("settled_at", sa.Float, index=True),
     sa.Column("is_pay_again_allowed", sa.Boolean, nullable=False),
-    sa.Column("asked_at", sa.Float),
+    sa.Column("asked_at", sa.Float, index=True),
     sa.Column("is_adopted", sa.Boolean, nullable=False, server_default=sa.false()),
     sqlite_autoincrement=True,
 )
@@ -168,6 +168,8 @@ _STEPS: Final = {
             "ALTER TABLE jobs ADD COLUMN asked_at FLOAT",
             "ALTER TABLE jobs ADD COLUMN is_adopted BOOLEAN NOT NULL DEFAULT false",
             "CREATE INDEX ix_jobs_project_id ON jobs (project_id)",
+            "CREATE INDEX ix_jobs_asked_at ON jobs (asked_at)",
+            "CREATE INDEX ix_jobs_settled_at ON jobs (settled_at)",
         ),
     ),
 }
@@ -678,6 +680,38 @@ class Ledger:
         doubtful = sa.and_(_jobs.c.failure == Failure.IN_DOUBT, _jobs.c.asked_at >= asked_at)
         with self._transaction() as connection:
             return [_job(row) for row in connection.execute(sa.select(_jobs).where(doubtful).order_by(_jobs.c.id))]
+
+    def exported_since(self, asked_at: float) -> list[Job]:
+        """Jobs whose export left since then (wall-clock seconds) and was, or may have been, or may yet be accepted.
+
+        What an earlier job was asked for counts with that one alone: a job in doubt that is continued keeps its moment.
+        """
+        earlier = _jobs.alias("earlier")
+        counts = sa.or_(
+            _jobs.c.project_id.is_not(None),
+            _jobs.c.state == State.EXPORTING,
+            _jobs.c.failure == Failure.IN_DOUBT,
+        )
+        is_own = sa.or_(earlier.c.asked_at.is_(None), earlier.c.asked_at != _jobs.c.asked_at)
+        found = (
+            sa.select(_jobs)
+            .outerjoin(earlier, earlier.c.id == _jobs.c.continues)
+            .where(_jobs.c.asked_at >= asked_at, counts, is_own)
+        )
+        with self._transaction() as connection:
+            return [_job(row) for row in connection.execute(found)]
+
+    def latest_renders(self, most: int) -> list[Job]:
+        """The jobs that were done last, each by a render of its own from beginning to end."""
+        done = sa.and_(
+            _jobs.c.settled_at.is_not(None),
+            _jobs.c.state == State.DONE,
+            _jobs.c.exported_at.is_not(None),
+            _jobs.c.continues.is_(None),
+        )
+        found = sa.select(_jobs).where(done).order_by(_jobs.c.settled_at.desc()).limit(most)
+        with self._transaction() as connection:
+            return [_job(row) for row in connection.execute(found)]
 
     def pending_notices(self) -> list[tuple[int, Sink]]:
         """The numbers of all notices that wait to be delivered, oldest first, and who is to be told."""

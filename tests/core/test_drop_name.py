@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.core.drop_name import Kind, is_ignored_folder, kind
+from daemon.core.drop_name import Kind, folders_of, is_ignored_folder, kind
 
 
 @pytest.mark.parametrize(
@@ -159,6 +159,56 @@ def test_pause_is_one_exact_name_at_the_top() -> None:
     """Only ``PAUSE`` in inbox/ itself pauses."""
     assert kind("PAUSE") is Kind.PAUSE
     assert {kind("a/PAUSE"), kind("pause"), kind("PAUSE.txt")} == {Kind.IGNORED}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.csv", Kind.DROP),
+        ("spring/A.CSV", Kind.DROP),
+        ("hello.txt", Kind.DROP),
+        ("spring/안녕.TXT", Kind.DROP),
+        ("readme of mine.txt", Kind.DROP),
+        ("README.txt", Kind.IGNORED),
+        ("spring/ReadMe (2).TXT", Kind.IGNORED),
+        ("HOWTO.txt", Kind.IGNORED),
+        ("PAUSE.txt", Kind.IGNORED),
+        ("example.yaml.txt", Kind.IGNORED),
+        ("a.yml.txt", Kind.IGNORED),
+        ("a.csv.txt", Kind.IGNORED),
+        ("a.yaml.error.txt", Kind.IGNORED),
+        ("_defaults.txt", Kind.IGNORED),
+        ("_defaults.csv", Kind.IGNORED),
+        ("_defaults.yaml.txt", Kind.IGNORED),
+        ("~$a.csv", Kind.IGNORED),
+        (".a.txt", Kind.IGNORED),
+        ("__MACOSX/a.csv", Kind.IGNORED),
+        ("@eaDir/_defaults.yaml", Kind.IGNORED),
+        ("a.tsv", Kind.IGNORED),
+        ("_defaults.yaml", Kind.DEFAULTS),
+        ("spring/_DEFAULTS.Yml", Kind.DEFAULTS),
+        ("x_defaults.yaml", Kind.DROP),
+        ("_defaults (2).yaml", Kind.DROP),
+        ("_defaults (conflicted copy 2024-01-02).yaml", Kind.CONFLICT),
+        ("a (conflicted copy 2024-01-02).csv", Kind.CONFLICT),
+        ("a.csv.result.csv", Kind.RESULT),
+        ("spring/a.csv.result - Copy (2).csv", Kind.RESULT),
+        ("a.csv.result(1).csv", Kind.RESULT),
+        ("a.csv.result - 복사본.csv", Kind.RESULT),
+        (unicodedata.normalize("NFD", "a.csv.result - 복사본.csv"), Kind.RESULT),
+        ("the result.csv", Kind.DROP),
+        ("a.csv.result.json", Kind.IGNORED),
+    ],
+)
+def test_tables_texts_and_defaults(name: str, expected: Kind) -> None:
+    """Tables and texts are drops but for what people and chromadrop lay there to be read; results are never any."""
+    assert kind(name) is expected
+
+
+def test_the_folders_whose_defaults_hold() -> None:
+    """Outermost first."""
+    assert folders_of("a.yaml") == ("",)
+    assert folders_of("spring/day/a.yaml") == ("", "spring", "spring/day")
 
 
 @pytest.mark.parametrize("base", [".git", "@eaDir", "@EADIR", "__MACOSX", "~$x", "lost+found"])

@@ -82,7 +82,8 @@ def job(state: State, number: int = 1, **more: Any) -> Job:
 
 
 def job_file(name: str = "x.yaml", number: int = 1, **more: Any) -> JobFile:
-    more = {"state": FileState.OPEN, "problems": (), "claimed_at": NOW - 60} | more
+    known: dict[str, Any] = {"state": FileState.OPEN, "problems": (), "claimed_at": NOW - 60}
+    more = known | more
     return JobFile(
         id=number,
         name=name,

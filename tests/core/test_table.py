@@ -150,7 +150,7 @@ def test_places_are_lines_and_columns_of_the_file() -> None:
         pytest.param(
             "language,text,model,clothes\nko,Hello, you,M1,1\nko,,M1,1\n",
             [
-                "line 2, column 18 (row 2): there is something in column 5, which has no name in the header; put a text",
+                "line 2, column 18 (row 2): there is something in column 5, which has no name in the header; put",
                 "line 3, column 1 (row 3): 'text' is missing",
             ],
             id="a comma too much, and an empty cell",

@@ -1301,3 +1301,35 @@ def test_stopping_what_was_not_started_does_nothing(tmp_path: Path) -> None:
     again.watch.start()
     again.start()
     again.watch.stop()
+
+
+def test_what_lies_in_inbox_is_known_to_any_thread(scene: Scene) -> None:
+    """What waits and why, what is no job file, and what cannot be looked into; a value that is replaced as a whole."""
+    scene.write("empty.yaml", b"")
+    scene.write("new.yaml")
+    for name in ("job.yaml.txt", "sub/job.json", ".hidden", "x.part", "Thumbs.db", "README.md"):
+        scene.write(name)
+    scene.look()
+    lying = scene.watch.lying
+    assert [(one.name, one.reason) for one in lying.waiting] == [
+        ("empty.yaml", Reason.EMPTY),
+        ("new.yaml", Reason.SETTLING),
+    ]
+    assert lying.waiting_count == 2
+    assert lying.strangers == ("job.yaml.txt", "sub/job.json")
+    assert (lying.stranger_count, lying.unread) == (2, ())
+    (scene.inbox / "sub/job.json").unlink()
+    scene.write("empty.yaml")
+    scene.pass_time(40)
+    assert scene.watch.lying.waiting == ()
+    assert scene.watch.lying.strangers == ("job.yaml.txt",)
+    assert lying.waiting_count == 2
+
+
+def test_what_is_no_job_file_is_news(scene: Scene) -> None:
+    """Whoever keeps a page for people is told that something has changed."""
+    scene.look()
+    scene.messages.clear()
+    scene.write("job.json")
+    scene.pass_time(40)
+    assert any(isinstance(message, ScanEnded) for message in scene.messages)

@@ -370,6 +370,26 @@ def test_a_glance_is_bounded(ledger: Ledger) -> None:
     assert ledger.glance(9, 9).files[1][1] == (late,)
 
 
+def test_what_was_closed_since_is_bounded(ledger: Ledger) -> None:
+    """The latest first, without their content; of many jobs the latest files', and all of them are counted."""
+    for number in range(4):
+        job_file, jobs = entered(ledger, f"{number}.yaml", request("1"), request("2"))
+        for job in jobs:
+            advanced(ledger, job, *REFUSED)
+        work = Work()
+        outcome = {"state": FileState.CLOSED, "outcome": Outcome.FAILED, "filed_as": f"failed/{number}.yaml"}
+        work.change_file(job_file, replace(job_file, **outcome, settled_at=NOW, closed_at=NOW + number))  # type: ignore[arg-type]
+        ledger.commit(work)
+    entered(ledger, "open.yaml")
+    found = ledger.closed_since(NOW + 1, 2, 3)
+    assert [one.job_file.name for one in found] == ["3.yaml", "2.yaml"]
+    assert [(len(one.jobs), one.job_count) for one in found] == [(2, 2), (1, 2)]
+    assert {one.job_file.content for one in found} == {b""}
+    assert {job.state for one in found for job in one.jobs} == {State.FAILED}
+    assert len(ledger.closed_since(NOW + 1, 9, 99)) == 3
+    assert ledger.closed_since(NOW + 9, 9, 99) == []
+
+
 def test_nothing_to_be_written_says_so(ledger: Ledger) -> None:
     """So that an idle daemon writes nothing."""
     assert Work().is_empty

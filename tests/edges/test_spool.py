@@ -341,6 +341,30 @@ def test_a_marked_root_is_taken_up(spool: Spool, root: Path) -> None:
     assert files_in(root / "inbox") == {"x.yaml": CONTENT}
 
 
+@pytest.mark.parametrize("is_durable", [True, False])
+def test_a_page_of_ours_is_replaced_and_taken_away(spool: Spool, root: Path, *, is_durable: bool) -> None:
+    """Whole each time, and nothing of ours is left; also where a power cut left the name alone of one."""
+    page = root / "status.html"
+    for before in (None, spool_module.PAGE_MARK + b"old", b"", bytes(4096)):
+        if before is not None:
+            page.write_bytes(before)
+        spool.put_page("status.html", spool_module.PAGE_MARK + b"new", is_durable=is_durable)
+        assert page.read_bytes() == spool_module.PAGE_MARK + b"new"
+    spool.remove_page("status.html")
+    spool.remove_page("status.html")
+    assert [name.name for name in root.iterdir() if "status" in name.name] == []
+
+
+def test_anothers_page_is_left_alone(spool: Spool, root: Path) -> None:
+    """Whatever somebody keeps under that name is neither replaced nor taken away."""
+    page = root / "status.html"
+    page.write_text("<h1>my own</h1>")
+    with pytest.raises(FilingDeferred, match="move it away"):
+        spool.put_page("status.html", spool_module.PAGE_MARK, is_durable=False)
+    spool.remove_page("status.html")
+    assert page.read_text() == "<h1>my own</h1>"
+
+
 @pytest.mark.parametrize("text", ['{"ledger": "another"}', "", "not json", "[]", "null", '{"ledger": null}'])
 def test_the_root_of_another_ledger_is_refused(root: Path, text: str) -> None:
     """Two ledgers would pay twice; what cannot be understood counts as another's."""

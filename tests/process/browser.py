@@ -114,6 +114,11 @@ class Browser:
         self.call("Page.navigate", url=address)
         self._next(lambda found: found.get("method") == "Page.loadEventFired")
 
+    def go_on(self, script: str) -> None:
+        """Do something by which the page is loaded again sooner or later, and wait until it is."""
+        self.run(f"setTimeout(() => {{ {script} }}); 0")
+        self._next(lambda found: found.get("method") == "Page.loadEventFired")
+
     def run(self, script: str) -> Any:
         """The value of an expression on the page; a promise is waited for. As if a person had just clicked."""
         found = self.call(

@@ -98,13 +98,15 @@ class SecureShell:
     def __init__(self, space: MountSpace, backing: Path, point: Path, *options: str) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            self.server = subprocess.Popen([str(SFTP_SERVER)], stdin=ours, stdout=ours, stderr=subprocess.DEVNULL)
+            self.server = subprocess.Popen(
+                [str(SFTP_SERVER)], stdin=ours.fileno(), stdout=ours.fileno(), stderr=subprocess.DEVNULL
+            )
             space._servers.append(self.server)
             words = [word for option in ("passive", *options) for word in ("-o", option)]
             self.client = subprocess.Popen(
                 [*space.launcher, "sshfs", "-f", *words, f"server:{backing}", str(point)],
-                stdin=theirs,
-                stdout=theirs,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
                 stderr=subprocess.DEVNULL,
             )
             space._servers.append(self.client)

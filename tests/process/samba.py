@@ -15,13 +15,19 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 from place import PATIENCE_SECONDS, wait_until
+from test_share import _can
 
 if TYPE_CHECKING:
     from typing import Self
 
 SMBD = shutil.which("smbd") or shutil.which("smbd", path="/usr/sbin")
-CAN_SAMBA = SMBD is not None and shutil.which("smbclient") is not None and os.geteuid() == 0
-needs_samba = pytest.mark.skipif(not CAN_SAMBA, reason="needs root, smbd and smbclient (Debian: samba, smbclient)")
+CAN_SAMBA = (
+    SMBD is not None
+    and shutil.which("smbclient") is not None
+    and os.geteuid() == 0
+    and _can("unshare", "--pid", "--fork", "true")
+)
+needs_samba = pytest.mark.skipif(not CAN_SAMBA, reason="needs root, and Debian's samba and smbclient")
 
 _CONFIGURATION = """
 [global]
@@ -80,9 +86,11 @@ class Samba:
         self._configuration.write_text(text)
 
     def __enter__(self) -> Self:
-        # A pipe as standard input: smbd ends when this program does, however it ends.
+        # A pipe as standard input: smbd ends when this program does, however it ends. In a process namespace of its
+        # own it is the first, with whom the kernel ends all its children.
+        sandbox = (*self._launcher, "unshare", "--pid", "--fork", "--kill-child")
         self._server = subprocess.Popen(
-            [*self._launcher, str(SMBD), "--foreground", "--no-process-group", f"--configfile={self._configuration}"],
+            [*sandbox, str(SMBD), "--foreground", "--no-process-group", f"--configfile={self._configuration}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -111,7 +119,7 @@ class Samba:
         shutil.rmtree(self._own)
 
     def _signal(self, number: int) -> None:
-        """To it and its children, which are in a group of their own."""
+        """To it and its launcher, which are in a group of their own."""
         with suppress(ProcessLookupError):
             os.killpg(self._server.pid, number)
 

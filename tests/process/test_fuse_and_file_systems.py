@@ -9,7 +9,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,6 +34,7 @@ from daemon.edges.inbox_watch.drop_file import DropFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts and inotify are Linux's")
 
@@ -134,6 +134,7 @@ def test_a_drive_of_another_machine_over_smb(tmp_path: Path) -> None:
         with Place(backing / "office", render_seconds=NEVER) as place:
             place.launcher = space.launcher
             share = Share(place, point / "127.0.0.1/office/office")
+            place.cwd = tmp_path
             share.place.environ["CHROMADROP_FOLDERS__STATE"] = str(tmp_path / "state")
             chosen(share, **SCANNED, file_system="fuse.smbnetfs")
             running = place.start("run")
@@ -205,13 +206,12 @@ def test_what_sshfs_remembers_never_makes_a_growing_file_look_quiet(tmp_path: Pa
 
 
 @needs_sshfs
-@pytest.mark.slow
 def test_a_drop_is_found_although_sshfs_remembers_the_folder(tmp_path: Path) -> None:
-    """As it is mounted by default: later, by up to the 20 seconds for which it remembers, but found, and made once."""
+    """Later by as long as it remembers, 20 seconds where nobody says otherwise, but found, and made once."""
     backing = tmp_path / "backing"
     backing.mkdir()
     with mount_point(tmp_path) as point, MountSpace() as space:
-        SecureShell(space, backing, point)
+        SecureShell(space, backing, point, "dcache_timeout=3")
         with Place(backing, render_seconds=NEVER) as place:
             place.launcher = space.launcher
             share = Share(place, point)
@@ -252,7 +252,7 @@ def test_a_claim_across_subvolumes_is_refused_at_the_start(tmp_path: Path) -> No
         share.place.drop_at_once("film.yaml", job("film"))
         refused = share.place.start("run")
         assert refused.end() == 78
-        assert "same file system" in "".join(refused.lines)
+        assert "different file systems, so that a job file cannot be claimed" in "".join(refused.lines)
         assert share.place.job_files("inbox") == ["film.yaml"]
         assert share.place.simulator.accepted_by_text() == {}
 

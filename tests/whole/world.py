@@ -9,9 +9,10 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from daemon.core.batch import parse_batch
+from daemon.core.defaults import NO_DEFAULTS, Defaults
 from daemon.core.drop import Drop, Fingerprint
 from daemon.core.errors import BatchInvalid, CloudDeferred
+from daemon.core.job_content import Grammar
 from daemon.core.messages import DropReady, PauseSeen, ScanEnded
 from daemon.core.problem import Problem
 from daemon.core.project import Project
@@ -308,18 +309,22 @@ class World:
 
     def drop(self, name: str, content: str | bytes) -> None:
         """Put a file into inbox/ and have the scanner say that it is ready."""
+        self.put(name, content)
+        self.say_ready(name)
+
+    def put(self, name: str, content: str | bytes) -> None:
+        """Put a file into inbox/, where nobody has seen it yet."""
         path = self.root / "inbox" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        self.say_ready(name)
 
-    def say_ready(self, name: str) -> None:
-        """The scanner's word for a file that lies in inbox/."""
+    def say_ready(self, name: str, defaults: Defaults = NO_DEFAULTS) -> None:
+        """The scanner's word for a file that lies in inbox/, where its folder gives these."""
         path = self.root / "inbox" / name
         content = path.read_bytes()
         batch, problems = None, tuple[Problem, ...]()
         try:
-            batch = parse_batch(content)
+            batch = Grammar("v2", "cp949").batch(name, content, defaults)
         except BatchInvalid as error:
             problems = error.problems
         digest = hashlib.sha256(content).hexdigest()
@@ -331,6 +336,11 @@ class World:
         for path in sorted((self.root / "inbox").rglob("*.yaml")):
             self.say_ready(path.relative_to(self.root / "inbox").as_posix())
         self.mailbox.append(ScanEnded((), 0, is_idle=True))
+
+    def drop_with(self, defaults: str, name: str, content: str | bytes) -> None:
+        """The same, where the file's folder has these defaults."""
+        self.put(name, content)
+        self.say_ready(name, Grammar("v2").defaults(defaults.encode(), "inbox/_defaults.yaml"))
 
     def drop_again(self, name: str, *, filed_as: str | None = None) -> None:
         """Move a failed file back into inbox/."""

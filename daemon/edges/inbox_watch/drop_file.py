@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
 import signal
 import stat
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from daemon.core.drop import Fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
 _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER_FLAGS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _CHUNK_BYTES: Final = 1 << 20
+_STATX_FLAGS: Final = 0x1000 | 0x2000  # AT_EMPTY_PATH | AT_STATX_FORCE_SYNC
+_STATX_BASIC_STATS: Final = 0x7FF
+_STATX_BYTES: Final = 256
 _KINDS: Final = {
     stat.S_IFIFO: "named pipe",
     stat.S_IFSOCK: "socket",
@@ -93,7 +98,7 @@ class DropFile:
 
     def look_again(self) -> Fingerprint:
         """The open file's fingerprint now."""
-        return Fingerprint.of(os.fstat(self._descriptor))
+        return Fingerprint.of(_fresh_stat(self._descriptor))
 
     def is_held_for_writing(self) -> bool:
         """Whether somebody on this machine has it open for writing, where the system tells.
@@ -148,11 +153,35 @@ def _open_plain(base: str, parent: int) -> tuple[int, Fingerprint]:
         if error.errno == errno.ELOOP:  # exchanged in between
             raise NotAPlainFile(_KINDS[stat.S_IFLNK], Fingerprint.of(before)) from error
         raise Unreadable(error, Fingerprint.of(before)) from error
-    after = os.fstat(descriptor)
+    after = _fresh_stat(descriptor)
     if not stat.S_ISREG(after.st_mode):  # exchanged in between
         os.close(descriptor)
         raise _not_plain(after)
     return descriptor, Fingerprint.of(after)
+
+
+def _load_statx() -> Callable[..., int] | None:
+    try:
+        found: Any = ctypes.CDLL(None, use_errno=True).statx
+    except (AttributeError, OSError):  # an older C library, or none; not Linux
+        return None
+    found.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p]
+    found.restype = ctypes.c_int
+    return found  # type: ignore[no-any-return]  # ctypes has no types
+
+
+_C_STATX: Final = _load_statx()
+
+
+def _fresh_stat(descriptor: int) -> os.stat_result:
+    """As the file is at its server, not as this machine's kernel remembers it (statx(2), AT_STATX_FORCE_SYNC).
+
+    Without it a file on sshfs, as it is mounted by default, is seen as it was at the look before: one that grows
+    would look quiet. Where it cannot be asked, what the kernel remembers has to do.
+    """
+    if _C_STATX is not None:
+        _C_STATX(descriptor, b"", _STATX_FLAGS, _STATX_BASIC_STATS, ctypes.create_string_buffer(_STATX_BYTES))
+    return os.fstat(descriptor)
 
 
 def _not_plain(found: os.stat_result) -> NotAPlainFile:

@@ -181,6 +181,7 @@ class InboxWatch:
         self._roster = Roster()
         self._folders = FolderDefaults(self._inbox, self._roster, reader.base, reader.defaults)
         self._defaults_seen: set[str] = set()  # in this turn
+        self._twins_told: set[str] = set()
         self._hinted: dict[str, bool] = {}
         self._rules = Rules(
             _SETTLE_SECONDS_NETWORK if settings.settle_seconds is None else settings.settle_seconds,
@@ -502,7 +503,9 @@ class InboxWatch:
         self._log.info("defaults.read", file=display(name))
         self._roster.put(name, Entry(Place.SOUND, Reason.SETTLING, self._clock(), settling))
         self._folders.note(name)
-        if twins := self._folders.twins_words(name):
+        twins = self._folders.twins_words(name)
+        if twins and twins not in self._twins_told:
+            self._twins_told.add(twins)
             self._log.warning("defaults.broken", file=display(name), problems=[twins])
 
     def _may_have_defaults(self, name: str, settling: Settling) -> bool:
