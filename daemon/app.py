@@ -7,15 +7,19 @@ import os
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from daemon import VERSION, overview
+from daemon.allowance import DailyLimits
 from daemon.config import Config, find_credential, load, read_models_file
-from daemon.core import models_page
+from daemon.core import models_page, status_page
+from daemon.core.allowance import Day
 from daemon.core.batch import MAX_BYTES
 from daemon.core.credential import secrets_of
 from daemon.core.errors import ConfigInvalid, LedgerRefused, RootUnavailable
+from daemon.core.guide import SCHEMA, Guide, Names, make_guide
 from daemon.core.notice import Kind, Sink
 from daemon.core.redact import Redactor
 from daemon.core.schedule import Instant
@@ -30,6 +34,7 @@ from daemon.edges.notifier import CommandOutlet, UrlOutlet, find_program
 from daemon.edges.service_manager import Supervisor
 from daemon.edges.spool import MARKER, Places, Sharing, Spool
 from daemon.edges.studio import Studio
+from daemon.models_watch import PAGE as MODELS_PAGE
 from daemon.models_watch import ModelsSource
 from daemon.notifying import NoticePlan
 from daemon.pipeline import paint
@@ -143,7 +148,35 @@ def limits(config: Config) -> Limits:
         downloads=config.videos.downloads,
         video_name=config.videos.name,
         check_models=config.jobs.check_models,
+        daily=DailyLimits(config.jobs.max_per_day, config.jobs.max_seconds_per_day),
     )
+
+
+def local_day(wall: float) -> Day:
+    """The calendar day of a moment in this machine's time zone, whose clocks may be changed on it."""
+    today = datetime.fromtimestamp(wall).astimezone().date()
+    begins, ends = (datetime(day.year, day.month, day.day) for day in (today, today + timedelta(days=1)))  # noqa: DTZ001
+    return Day(begins.timestamp(), ends.timestamp())
+
+
+def guide_for(config: Config, paths: Paths) -> Guide:
+    """What is put into a new root for people who are new to it."""
+
+    def relative(folder: Path) -> str:
+        return folder.relative_to(paths.root).as_posix() if folder.is_relative_to(paths.root) else folder.as_posix()
+
+    has_models = config.api.version == "v3" or config.models_path is not None
+    names = Names(
+        inbox=relative(paths.inbox),
+        processing=relative(paths.processing),
+        done=relative(paths.done),
+        failed=relative(paths.failed),
+        videos=relative(paths.videos),
+        schema=os.path.relpath(paths.root / SCHEMA, paths.inbox),
+        status_page=status_page.NAME if config.status_page else "",
+        models_page=MODELS_PAGE if has_models else "",
+    )
+    return make_guide(config.api.version, names)
 
 
 def studio(config: Config, credential: Credential, redact: Redactor | None = None) -> Studio:
@@ -234,11 +267,11 @@ def sharing(config: Config) -> Sharing:
     return Sharing(config.videos.mode_bits, config.folders.mode_bits, config.folders.group)
 
 
-def open_spool(ledger: Ledger, paths: Paths, sharing: Sharing | None = None) -> Spool:
+def open_spool(ledger: Ledger, paths: Paths, sharing: Sharing | None = None, guide: Guide | None = None) -> Spool:
     """The folders of this ledger's root, with what the ledger remembers of it."""
     was_seen = ledger.read_note("seen_root") == str(paths.root)
     log = logs.get_logger()
-    return Spool(places(paths), ledger_id=ledger.id, was_seen=was_seen, sharing=sharing, log=log)
+    return Spool(places(paths), ledger_id=ledger.id, was_seen=was_seen, sharing=sharing, log=log, guide=guide)
 
 
 class Daemon:
@@ -272,7 +305,7 @@ class Daemon:
         with ExitStack() as stack:
             self._ledger = open_ledger(config, state, is_exclusive=True)
             stack.callback(self._ledger.close)
-            self._spool = open_spool(self._ledger, paths, sharing(config))
+            self._spool = open_spool(self._ledger, paths, sharing(config), guide_for(config, paths))
             self._check_root_first()
             self._studio = studio(config, settings.credential, settings.redactor)
             stack.callback(self._studio.close)
@@ -307,6 +340,7 @@ class Daemon:
                 notices=self._notices,
                 pages=StatusSource(self._pages.in_root, is_wanted=config.status_page),
                 meter=self._health.figures if self._health is not None else None,
+                calendar=local_day,
                 is_once=is_once,
             )
             self._stack = stack.pop_all()
@@ -354,7 +388,8 @@ class Daemon:
                     outlet.close()
                 self._write_last_page()
                 self._crew.close(0.2)
-        self._log.info("daemon.stopped", failures=self._dispatcher.failures)
+        summary = self._dispatcher.summary()
+        self._log.info("daemon.stopped", failures=self._dispatcher.failures, queued=summary.queued)
         return self._exit_code()
 
     def _say_started(self) -> None:
@@ -490,6 +525,7 @@ def state_text(summary: Summary, pulse: Pulse) -> str:
         f"cloud away: {summary.cloud_reason}": summary.cloud_reason is not None,
         "the ledger cannot be written": summary.is_ledger_away,
         "paused": summary.is_paused,
+        f"waiting for tomorrow: {summary.limited.english if summary.limited else ''}": summary.limited is not None,
     }
     counts = (
         f"{summary.queued} queued, {summary.exporting} exporting, "
@@ -532,11 +568,14 @@ def _health(config: Config, paths: Paths, state: Path, status: StatusPages) -> H
     """The pages for monitoring, where they are wanted."""
     if config.http.address is None:
         return None
+    past = overview.PastRenders()
     return Health(
         config.http.address,
         version=VERSION,
         booted_at=time.time() - time.clock_gettime(time.CLOCK_BOOTTIME),
-        overview=lambda: overview.document(overview.gather(config, paths, state, now().wall, is_running=True)),
+        overview=lambda: overview.document(
+            overview.gather(config, paths, state, now().wall, is_running=True, past=past)
+        ),
         page=status.elsewhere,
         clock=time.monotonic,
         log=logs.get_logger(),

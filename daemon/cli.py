@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from daemon.checkup import Finding
     from daemon.config import Config, Paths
     from daemon.demo import Ending
-    from daemon.lint import Rules
+    from daemon.lint import LookAhead, Rules
     from daemon.overview import Overview
 
 FINE: Final = 0
@@ -253,7 +253,8 @@ Examples:
   chromadrop run --config /srv/x.yaml       with another configuration
 
 \b
-SIGHUP reads the configuration again. A file inbox/PAUSE stops new orders until it is removed.
+SIGHUP reads the configuration again. A file inbox/PAUSE stops new orders until it is removed; so does a daily limit
+(jobs.max_per_day, jobs.max_seconds_per_day) until tomorrow, and --once ends with what is left.
 
 \b
 Exit codes:
@@ -342,6 +343,8 @@ Examples:
 
 \b
 A problem is one line:  FILE:LINE:COLUMN: PATH: what is wrong
+Of a valid file it says how long its videos will be, and, where a daemon has run, when they would be ready; both are
+estimates.
 
 \b
 Models and clothes are compared with jobs.models_file, or with the list that the daemon read from the cloud in the last
@@ -359,12 +362,27 @@ def lint(files: Sequence[str], config_path: Path | None) -> None:
 
     config, paths = _load(config_path)
     rules = _lint_rules(config, paths)
+    rules.look_ahead = _lint_look_ahead(config, paths)
     has_problem = False
     for lines in linter.lint(files, rules, sys.stdin.buffer):
         has_problem |= not lines.is_ok
         for text in lines.texts:
             click.echo(text)
     sys.exit(FAILED if has_problem else FINE)
+
+
+def _lint_look_ahead(config: Config, paths: Paths) -> LookAhead:
+    from daemon.lint import LookAhead
+
+    ledger = config.ledger.path or (paths.state or paths.root / "state") / "ledger.sqlite3"
+    if not ledger.exists():
+        return LookAhead()  # and nothing heavy is imported
+    from daemon import app, overview
+    from daemon.core.errors import ChromadropError
+
+    with suppress(ChromadropError, OSError):  # a ledger that cannot be read now spoils no check of a file
+        return overview.look_ahead(config, paths, app.now().wall)
+    return LookAhead()
 
 
 def _lint_rules(config: Config, paths: Paths) -> Rules:
@@ -402,8 +420,10 @@ Examples:
 The JSON document has: at, root, state_folder, has_ledger, daemon {running, pid, started_at, version},
 troubles {account, cloud, root: null or {reason, since}}, paused, inbox {count, exact, names, error}, counts
 (jobs in work by state), file_count, files [{file, claimed_at, outcome, problems, counts, jobs [{n, state,
-percent, project_id, text, since, reason, paid, video}]}], filed [{file, filed_as, outcome, settled_at, videos,
-failures, in_doubt, problems}], the last 10. Times are UTC.
+percent, project_id, text, since, reason, paid, video}], spoken_seconds, ready_seconds}], filed [{file, filed_as,
+outcome, settled_at, videos, failures, in_doubt, problems}], the last 10, limited (the daily limit is reached: null or
+{until, videos, seconds, max_videos, max_seconds}), experience {renders, render_seconds}. Times are UTC;
+spoken_seconds and ready_seconds are estimates, and null where there is nothing to estimate from.
 
 \b
 Exit codes:  0 fine    1 the ledger cannot be read    2 wrong usage    69 no root    78 configuration not valid
@@ -424,8 +444,10 @@ def status(config_path: Path | None, *, watch: bool, is_json: bool) -> None:
     config, paths = _load(config_path)
     state = app.find_state(config, paths)
 
+    past = overview.PastRenders()
+
     def gather() -> Overview:
-        return overview.gather(config, paths, state, app.now().wall)
+        return overview.gather(config, paths, state, app.now().wall, past=past)
 
     if is_json:
         import json

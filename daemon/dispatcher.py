@@ -17,8 +17,8 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from daemon.allowance import NOTE as LIMITED
 from daemon.allowance import NO_LIMITS, Allowance, DailyLimits
+from daemon.allowance import NOTE as LIMITED
 from daemon.core.allowance import utc_day
 from daemon.core.display import display
 from daemon.core.drop_name import Kind, kind

@@ -13,11 +13,12 @@ from daemon.core.catalogue import problems_of
 from daemon.core.display import display
 from daemon.core.drop_name import Kind, is_ignored_folder, is_text, kind
 from daemon.core.errors import BatchInvalid
+from daemon.core.estimate import NO_EXPERIENCE, Experience, about, outlook, spoken_seconds_of
 from daemon.core.job_content import is_note
 from daemon.defaults_on_disk import read_defaults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from daemon.core.batch import Request
     from daemon.core.catalogue import Catalogue
@@ -45,8 +46,35 @@ class Linted:
     texts: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LookAhead:
+    """What is known of how long videos take here.
+
+    Attributes:
+        has_ledger: a daemon has run; without it nothing can be said of renders.
+        experience: of its renders.
+        ahead: videos that would come first.
+        max_rendering: as many at once are rendered.
+    """
+
+    has_ledger: bool = False
+    experience: Experience = NO_EXPERIENCE
+    ahead: int = 0
+    max_rendering: int = 1
+
+    def words(self, requests: Sequence[Request]) -> str:
+        """What to expect of a valid file, in a few words."""
+        spoken = [spoken_seconds_of(request) for request in requests]
+        if not self.has_ledger:
+            return f"{about(sum(spoken))} of video"
+        return outlook(spoken, self.experience, ahead=self.ahead, max_rendering=self.max_rendering).english
+
+
 class Rules:
     """What job files are held to.
+
+    Attributes:
+        look_ahead: what is known of how long videos take here.
 
     Args:
         defaults: what folders give.
@@ -57,6 +85,7 @@ class Rules:
     def __init__(self, defaults: DefaultsOnDisk, catalogue: Catalogue | None = None, of: str = "") -> None:
         self.defaults = defaults
         self.grammar = defaults.grammar
+        self.look_ahead = LookAhead()
         self._catalogue = catalogue
         self._of = of
 
@@ -122,15 +151,27 @@ def _lint_file(name: str, rules: Rules) -> Linted:
         content = _read(name)
     except _Unreadable as error:
         return Linted(is_ok=False, texts=(f"{display(name)}: {error}",))
-    if is_text(name) and kind(Path(name).name) is Kind.DROP and _is_note(Path(name), rules):
-        text = f"{display(name)}: no job: nobody gives language, model, and clothes for it, so that it is left lying"
-        return Linted(is_ok=True, texts=(text,))
+    why_not = _why_no_job(name, rules)
+    if why_not:
+        return Linted(is_ok=True, texts=(f"{display(name)}: no job: {why_not}",))
     linted = _linted(name, content, rules)
     if linted.is_ok and kind(Path(name).name) is not Kind.DROP:
         endings = "job files end in .yaml, .yml, .csv, or .txt"
         hint = f"{linted.texts[0]} (but nothing of this name is taken from inbox/: {endings})"
         return Linted(is_ok=True, texts=(hint,))
     return linted
+
+
+def _why_no_job(name: str, rules: Rules) -> str:
+    """Why the daemon would leave a text or a table lying, whatever is in it; empty where it would not."""
+    found = kind(Path(name).name)
+    if found is Kind.RESULT:
+        return "a table of results is never ordered; drop the table itself again"
+    if is_text(name) and found is Kind.IGNORED:
+        return "a text of this name is never taken from inbox/"
+    if is_text(name) and found is Kind.DROP and _is_note(Path(name), rules):
+        return "nobody gives language, model, and clothes for it, so that it is left lying"
+    return ""
 
 
 def _lint_defaults(name: str, rules: Rules) -> Linted:
@@ -170,7 +211,8 @@ def _linted(name: str, content: bytes, rules: Rules) -> Linted:
     if problems:
         return Linted(is_ok=False, texts=tuple(_line(where, problem) for problem in problems))
     count = len(requests)
-    return Linted(is_ok=True, texts=(f"{where}: ok, {count:,} {'video' if count == 1 else 'videos'}",))
+    videos = f"{count:,} {'video' if count == 1 else 'videos'}"
+    return Linted(is_ok=True, texts=(f"{where}: ok, {videos}, {rules.look_ahead.words(requests)}",))
 
 
 def _line(where: str, problem: Problem) -> str:

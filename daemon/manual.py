@@ -26,7 +26,11 @@ _FILES: Final = (
         "config.yaml, /etc/chromadrop/config.yaml",
         "The configuration, where --config names no other; the first that is there.",
     ),
-    ("inbox/", "Where people drop NAME.yaml or NAME.yml. A file PAUSE in it stops new orders until it is gone."),
+    (
+        "inbox/",
+        "Where people drop NAME.yaml, NAME.csv, NAME.txt. A file PAUSE in it stops new orders until it is gone.",
+    ),
+    ("inbox/_defaults.yaml", "There, or in a folder below: what is taken for what the jobs dropped there do not say."),
     ("processing/", "Claimed job files while their videos are made; unfinished downloads in .downloads/."),
     ("done/", "Job files all of whose videos are made, each with NAME.yaml.result.json."),
     ("failed/", "The others, each with NAME.yaml.result.json and, for people, NAME.yaml.error.txt."),

@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from daemon.allowance import NOTE as LIMITED
+from daemon.core.allowance import Limited
 from daemon.core.display import display
 from daemon.core.errors import LedgerUnavailable
+from daemon.core.estimate import MOST_SAMPLES, NO_EXPERIENCE, Experience, Line, Outlook, learn, spoken_seconds_of
 from daemon.core.job import Paid, State
 from daemon.edges.inbox_watch.listing import list_inbox
 from daemon.edges.ledger import LEDGER_FILE, Ledger, is_daemon_alive
+from daemon.lint import LookAhead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +39,8 @@ MOST_FILED: Final = 10
 EXCERPT_CHARACTERS: Final = 80
 LISTING_SECONDS: Final = 2.0
 """Longer than this nobody wants to wait for the names in inbox/; how many there are is then "at least"."""
+EXPERIENCE_SECONDS: Final = 60.0
+"""What the last renders took is read so often at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,7 @@ class FileView:
         problems: how many things are wrong with it; nothing of it is exported then.
         counts: how many jobs are in each state.
         jobs: those jobs that are shown; the counts tell whether there are more.
+        outlook: what can be expected of it; None for nothing.
     """
 
     name: str
@@ -100,6 +107,7 @@ class FileView:
     problems: int
     counts: dict[str, int]
     jobs: tuple[JobView, ...]
+    outlook: Outlook | None = None
 
     @property
     def job_count(self) -> int:
@@ -182,6 +190,8 @@ class Overview:
         files: the oldest of them.
         inbox: what waits.
         filed: filed away last, latest first.
+        limited: why nothing more is ordered today; None where it is.
+        experience: what renders took here.
     """
 
     at: float
@@ -197,6 +207,37 @@ class Overview:
     files: tuple[FileView, ...]
     inbox: InboxView
     filed: tuple[FiledView, ...]
+    limited: Limited | None = None
+    experience: Experience = NO_EXPERIENCE
+
+
+class PastRenders:
+    """What the last renders took; read now and then, and kept meanwhile."""
+
+    def __init__(self) -> None:
+        self._experience = NO_EXPERIENCE
+        self._read_at = float("-inf")
+
+    def experience(self, ledger: Ledger, now: float) -> Experience:
+        """As the ledger has it, or had it a moment ago.
+
+        Args:
+            ledger: at hand.
+            now: wall-clock seconds.
+
+        Raises:
+            LedgerUnavailable: it cannot be read now.
+        """
+        if not 0.0 <= now - self._read_at < EXPERIENCE_SECONDS:
+            renders = ledger.latest_renders(MOST_SAMPLES)
+            self._experience = learn(
+                [
+                    (spoken_seconds_of(job.request), (job.settled_at or 0.0) - (job.exported_at or 0.0))
+                    for job in renders
+                ]
+            )
+            self._read_at = now
+        return self._experience
 
 
 def open_for_reading(config: Config, state: Path) -> Ledger | None:
@@ -223,7 +264,15 @@ def open_for_reading(config: Config, state: Path) -> Ledger | None:
         raise LedgerUnavailable(f"{error} (ledger {path}); is this the user that the daemon runs as?") from error
 
 
-def gather(config: Config, paths: Paths, state: Path, now: float, *, is_running: bool | None = None) -> Overview:
+def gather(
+    config: Config,
+    paths: Paths,
+    state: Path,
+    now: float,
+    *,
+    is_running: bool | None = None,
+    past: PastRenders | None = None,
+) -> Overview:
     """Everything, now.
 
     Args:
@@ -232,6 +281,7 @@ def gather(config: Config, paths: Paths, state: Path, now: float, *, is_running:
         state: the state folder (`app.find_state`).
         now: wall-clock seconds.
         is_running: whether a daemon has this state, where the caller knows; else it is looked up.
+        past: keeps what the last renders took, for who asks again and again.
 
     Raises:
         LedgerRefused: the ledger was written by another release.
@@ -249,21 +299,40 @@ def gather(config: Config, paths: Paths, state: Path, now: float, *, is_running:
         )  # fmt: skip
     with closing(ledger):
         glance = ledger.glance(MOST_FILES, MOST_JOBS)
+        account = _trouble(ledger.read_note("account"))
+        limited = Limited.from_note(ledger.read_note(LIMITED)) if is_running else None
+        experience = (past or PastRenders()).experience(ledger, now)
+        is_held = inbox.is_paused or account is not None or limited is not None
+        line = Line(experience, config.jobs.max_rendering, now, is_held=is_held)
+        outlooks = line.outlooks((jobs, counts) for _file, jobs, counts in glance.files)
         return Overview(
             at=now,
             root=display(str(paths.root)),
             state_folder=display(str(state)),
             has_ledger=True,
             daemon=_daemon(ledger.read_note("daemon"), is_running=is_running),
-            account=_trouble(ledger.read_note("account")),
+            account=account,
             cloud=_trouble(ledger.read_note("cloud")),
             root_trouble=_trouble(ledger.read_note("root")),
             counts=ledger.counts(),
             file_count=glance.file_count,
-            files=tuple(_file(job_file, jobs, counts) for job_file, jobs, counts in glance.files),
+            files=tuple(_file(*found, outlook) for found, outlook in zip(glance.files, outlooks, strict=True)),
             inbox=inbox,
             filed=tuple(_filed(job_file, jobs) for job_file, jobs in ledger.latest_closed(MOST_FILED)),
+            limited=limited,
+            experience=experience,
         )
+
+
+def look_ahead(config: Config, paths: Paths, now: float) -> LookAhead:
+    """What is known of how long videos take here; raises as `gather` does."""
+    ledger = open_for_reading(config, paths.state or paths.root / "state")
+    if ledger is None:
+        return LookAhead()
+    with closing(ledger):
+        counts = ledger.counts()
+        unsettled = sum(counts[state] for state in (State.QUEUED, State.EXPORTING, State.RENDERING))
+        return LookAhead(True, PastRenders().experience(ledger, now), unsettled, config.jobs.max_rendering)
 
 
 def _inbox(inbox: Path, base: Defaults) -> InboxView:
@@ -292,7 +361,7 @@ def _trouble(note: Any) -> Trouble | None:
     return Trouble(display(str(note))) if note else None
 
 
-def _file(job_file: JobFile, jobs: Iterable[Job], counts: dict[str, int]) -> FileView:
+def _file(job_file: JobFile, jobs: Iterable[Job], counts: dict[str, int], outlook: Outlook) -> FileView:
     return FileView(
         name=display(job_file.name),
         claimed_at=job_file.claimed_at,
@@ -300,6 +369,7 @@ def _file(job_file: JobFile, jobs: Iterable[Job], counts: dict[str, int]) -> Fil
         problems=len(job_file.problems),
         counts=counts,
         jobs=tuple(_job(job, job_file.claimed_at) for job in jobs),
+        outlook=outlook if counts else None,
     )
 
 
@@ -370,7 +440,20 @@ def document(overview: Overview) -> dict[str, Any]:
         "file_count": overview.file_count,
         "files": [_file_document(file) for file in overview.files],
         "filed": [_filed_document(filed) for filed in overview.filed],
+        "limited": _limited_document(overview.limited),
+        "experience": {
+            "renders": overview.experience.count,
+            "render_seconds": round(overview.experience.typical_seconds, 1) if overview.experience.count else None,
+        },
     }
+
+
+def _limited_document(limited: Limited | None) -> dict[str, Any] | None:
+    return None if limited is None else {**limited.note(), "until": _time(limited.until)}
+
+
+def _seconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def _trouble_document(trouble: Trouble | None) -> dict[str, Any] | None:
@@ -398,6 +481,8 @@ def _file_document(file: FileView) -> dict[str, Any]:
             }
             for job in file.jobs
         ],
+        "spoken_seconds": _seconds(file.outlook.spoken_seconds) if file.outlook else None,
+        "ready_seconds": _seconds(file.outlook.ready_seconds) if file.outlook else None,
     }
 
 

@@ -82,6 +82,9 @@ def _troubles(overview: Overview) -> Iterator[RenderableType]:
     is_now = overview.daemon.is_running
     if overview.inbox.is_paused:
         yield _warning("paused: nothing new is ordered until somebody removes inbox/PAUSE")
+    if overview.limited is not None:
+        until = _clock(overview.limited.until, overview.at)
+        yield _warning(f"the daily limit is reached, the rest waits until {until}: {overview.limited.english}")
     if overview.root_trouble is not None:
         yield _trouble("the folders are away", overview.root_trouble, overview.at, is_now=is_now)
     if overview.account is not None:
@@ -123,10 +126,11 @@ def _work(overview: Overview, width: int, room: int | None) -> Iterator[Renderab
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A video, with its file's name where the file has no other."""
+    """A video, with its file's name, and what is expected of that, where the file has no other."""
 
     job: JobView
     file_name: str = ""
+    expected: str = ""
 
 
 def _job_table(rows: Iterable[_Row], now: float, width: int) -> Table:
@@ -164,7 +168,7 @@ def _unread(overview: Overview) -> int:
 def _rows(overview: Overview) -> Iterator[Text | _Row]:
     for file in overview.files:
         if file.job_count == 1 and file.jobs:
-            yield _Row(file.jobs[0], file.name)
+            yield _Row(file.jobs[0], file.name, _expected(file))
             continue
         yield _file_line(file)
         yield from (_Row(job) for job in file.jobs)
@@ -178,7 +182,15 @@ def _file_line(file: FileView) -> Text:
         line.append("  is being filed away", style="dim")
     elif file.job_count > 1:
         line.append(f"  {file.counts.get(State.DONE, 0)} of {file.job_count} done", style="dim")
+        expected = _expected(file)
+        line.append(f"; {expected}" if expected else "", style="dim")
     return line
+
+
+def _expected(file: FileView) -> str:
+    """What can be expected of a file; empty where all of it has come about."""
+    is_moving = any(file.counts.get(state) for state in (State.QUEUED, State.EXPORTING, State.RENDERING))
+    return file.outlook.english if file.outlook is not None and is_moving else ""
 
 
 def _cells(row: _Row, now: float, *, is_wide: bool) -> list[RenderableType]:
@@ -190,6 +202,7 @@ def _cells(row: _Row, now: float, *, is_wide: bool) -> list[RenderableType]:
         text.append(job.reason, style="not bold red" if job.state is State.FAILED else "not bold yellow")
     else:
         text.append(f'"{job.text}"', style="not bold")
+        text.append(f"  {row.expected}" if row.expected else "", style="not bold dim")
     cells: list[RenderableType] = [
         Text("" if row.file_name else str(job.n), style="dim"),
         Text(job.state.value, style=style),
@@ -285,6 +298,8 @@ def line(overview: Overview) -> str:
     parts = [f"{overview.inbox.count} waiting in inbox/"] if overview.inbox.count else []
     if overview.inbox.is_paused:
         parts.append("paused")
+    if overview.limited is not None:
+        parts.append(f"waits for tomorrow ({overview.limited.english})")
     parts += [trouble.reason for trouble in (overview.root_trouble, overview.account, overview.cloud) if trouble]
     if overview.file_count:
         parts.append(_counted(overview.counts))

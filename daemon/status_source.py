@@ -9,11 +9,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from daemon.core import status_page
+from daemon.core import estimate, status_page
 from daemon.core.job import State
 from daemon.core.job_file import Outcome
 from daemon.core.status_page import FailedFile, Made, OpenFile, Trouble, View
-from daemon.overview import MOST_FILES, MOST_JOBS, open_for_reading
+from daemon.overview import MOST_FILES, MOST_JOBS, PastRenders, open_for_reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -72,6 +72,7 @@ class StatusPages:
         self._state = state
         self._lying = lying
         self._now = now
+        self._past = PastRenders()
 
     def in_root(self) -> bytes:
         """The page that hangs beside the folders.
@@ -108,11 +109,21 @@ class StatusPages:
             account=Trouble(str(note.get("reason", "")), note.get("since")) if isinstance(note, dict) else None,
             counts=ledger.counts(),
             file_count=glance.file_count,
-            files=tuple(OpenFile(*file) for file in glance.files),
+            files=tuple(self._in_work(glance, ledger, view.at)),
             failed=tuple(itertools.islice(_failed(closed, root), MOST_FAILED)),
             failed_folder=_relative(self._paths.failed, root),
             done=_done(glance, closed, view.at - DONE_DAYS * DAY_SECONDS),
         )
+
+    def _in_work(self, glance: Glance, ledger: Ledger, at: float) -> Iterator[OpenFile]:
+        """The files with what can be expected of each."""
+        experience = self._past.experience(ledger, at)
+        summary = self.live.summary if self.live is not None else None
+        is_held = summary is not None and bool(summary.trouble or summary.is_paused or summary.limited)
+        line = estimate.Line(experience, self._config.jobs.max_rendering, at, is_held)
+        outlooks = line.outlooks((jobs, counts) for _job_file, jobs, counts in glance.files)
+        for file, outlook in zip(glance.files, outlooks, strict=True):
+            yield OpenFile(*file, outlook)
 
 
 def _encoded(view: View) -> bytes:
@@ -137,6 +148,7 @@ def _with_troubles(view: View, live: Live) -> View:
         account=None if summary.trouble is None else Trouble(summary.trouble, since),
         cloud=None if summary.cloud_reason is None else Trouble(summary.cloud_reason),
         root=None if summary.root_reason is None else Trouble(summary.root_reason),
+        limited=summary.limited,
         is_paused=summary.is_paused,
         is_ledger_away=summary.is_ledger_away,
         is_blind=not pulse.is_alive or pulse.held_since is not None,

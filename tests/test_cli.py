@@ -237,7 +237,7 @@ def test_lint_prints_places_and_counts(folder: Path) -> None:
     result = _invoke("lint", "good.yaml", "bad.yaml")
     assert result.exit_code == 1
     lines = result.output.splitlines()
-    assert lines[0] == "good.yaml: ok, 2 videos"
+    assert lines[0] == "good.yaml: ok, 2 videos, about 1 s of video"
     assert any(line.startswith("bad.yaml:2:3: jobs[1].modle: ") and "'model'" in line for line in lines)
     assert _invoke("lint", "good.yaml").exit_code == 0
 
@@ -250,9 +250,9 @@ def test_lint_takes_folders_and_standard_input(folder: Path) -> None:
         path.write_text(job_yaml("one"))
     result = _invoke("lint", "jobs", "-", text=job_yaml("one"))
     assert result.output.splitlines() == [
-        "jobs/a.yaml: ok, 1 video",
-        "jobs/sub/b.YML: ok, 1 video",
-        "<stdin>: ok, 1 video",
+        "jobs/a.yaml: ok, 1 video, about 1 s of video",
+        "jobs/sub/b.YML: ok, 1 video, about 1 s of video",
+        "<stdin>: ok, 1 video, about 1 s of video",
     ]
 
 
@@ -278,10 +278,14 @@ def test_lint_shows_names_and_contents_harmlessly(folder: Path) -> None:
 
 def test_lint_hints_at_a_name_that_is_never_taken(folder: Path) -> None:
     """A valid file of another extension would lie in inbox/ for ever."""
-    (folder / "x.json").write_text(job_yaml("one"))
-    result = _invoke("lint", "x.json")
+    for name in ("x.json", "x.yaml.txt", "x.csv.result.csv"):
+        (folder / name).write_text(job_yaml("one"))
+    result = _invoke("lint", "x.json", "x.yaml.txt", "x.csv.result.csv")
     assert result.exit_code == 0
-    assert "nothing of this name is taken" in result.output
+    first, second, third = result.output.splitlines()
+    assert "nothing of this name is taken" in first
+    assert "a text of this name is never taken" in second
+    assert "a table of results is never ordered" in third
 
 
 def test_lint_takes_what_the_folders_give(folder: Path) -> None:
@@ -305,7 +309,7 @@ def test_lint_takes_what_the_folders_give(folder: Path) -> None:
         (folder / name).write_text(content)
     assert _invoke("lint", "inbox/spring", "elsewhere").output.splitlines() == [
         "inbox/spring/_DEFAULTS.yml: ok, the defaults of its folder and those below",
-        "inbox/spring/a.csv: ok, 2 videos",
+        "inbox/spring/a.csv: ok, 2 videos, about 1 s of video",
         "inbox/spring/b.txt: ok, 1 video",
         "elsewhere/_defaults.yaml: ok, the defaults of its folder and those below",
         "elsewhere/e.txt: ok, 1 video",
@@ -470,7 +474,7 @@ def test_lint_does_not_fail_for_a_list_that_is_not_there(folder: Path) -> None:
     (folder / "x.yaml").write_text(job_yaml("one"))
     result = _invoke("lint", "x.yaml")
     assert result.exit_code == 0
-    assert result.stdout == "x.yaml: ok, 1 video\n"
+    assert result.stdout == "x.yaml: ok, 1 video, about 1 s of video\n"
     assert "models and clothes are not looked at: jobs.models_file" in result.stderr
 
 

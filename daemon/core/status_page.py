@@ -31,6 +31,8 @@ from daemon.core.status_page_look import SCRIPT, STYLE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from daemon.core.allowance import Limited
+    from daemon.core.estimate import Outlook
     from daemon.core.job import Job
     from daemon.core.job_file import JobFile
     from daemon.core.messages import Waiting
@@ -81,11 +83,13 @@ class OpenFile:
         job_file: not filed away yet.
         jobs: those that are shown.
         counts: how many of all of its jobs are in each state.
+        outlook: what can be expected of it; None where nobody has asked.
     """
 
     job_file: JobFile
     jobs: tuple[Job, ...]
     counts: Mapping[str, int]
+    outlook: Outlook | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ class View:
         account: what is wrong with it; None for nothing.
         cloud: why it cannot be reached; None where it can.
         root: why the folders are not to be trusted; None where they are.
+        limited: why nothing more is ordered today; None where it is.
         is_paused: ``inbox/PAUSE`` is there.
         is_ledger_away: nothing is asked until it can be written.
         is_blind: inbox/ is not looked through: its file server does not answer, or the scanner has ended.
@@ -149,6 +154,7 @@ class View:
     account: Trouble | None = None
     cloud: Trouble | None = None
     root: Trouble | None = None
+    limited: Limited | None = None
     is_paused: bool = False
     is_ledger_away: bool = False
     is_blind: bool = False
@@ -237,7 +243,7 @@ def _banners(view: View) -> Iterator[str]:
             ),
         )
     yield from _troubles(view)
-    is_well = not (view.is_ended or view.account or view.cloud or view.root or view.is_paused)
+    is_well = not (view.is_ended or view.account or view.cloud or view.root or view.is_paused or view.limited)
     if is_well and not (view.is_ledger_away or view.is_blind):
         yield (
             '<div id="well" class="banner good"><strong>'
@@ -287,6 +293,17 @@ def _troubles(view: View) -> Iterator[str]:
                 "that chromadrop runs on full?",
                 "두 번 결제되는 일이 없도록, 기록할 수 있을 때까지 아무것도 주문하지 않습니다. chromadrop이 실행되는 "
                 "컴퓨터의 디스크가 가득 찼는지 확인하세요.",
+            ),
+        )
+    if view.limited is not None:
+        until = _time(view.limited.until)
+        yield _banner(
+            "wait",
+            both("Today's limit is reached", "오늘의 한도에 도달했습니다"),
+            both(
+                f"{_shown(view.limited.english)}. The rest waits until {until} and goes on by itself; nothing is lost.",
+                f"{_shown(view.limited.korean)}. 나머지는 {until}까지 기다렸다가 저절로 계속되며, "
+                "잃어버리는 것은 없습니다.",
             ),
         )
     if view.is_paused:
@@ -357,7 +374,10 @@ def _open_file(file: OpenFile, view: View) -> str:
     moving = [job for job in file.jobs if job.state in {State.RENDERING, State.EXPORTING}]
     failed = [job for job in file.jobs if job.state is State.FAILED]
     queued = [job for job in file.jobs if job.state is State.QUEUED]
-    lines = [_file_head("file", job_file.id, job_file.name, _how_far(job_file, done, total))]
+    words = _how_far(job_file, done, total)
+    if file.outlook is not None and job_file.outcome is None and not view.is_ended:
+        words += f" · {both(_shown(file.outlook.english), _shown(file.outlook.korean))}"
+    lines = [_file_head("file", job_file.id, job_file.name, words)]
     rows, left = _fitting(moving, lambda job: _moving(job, total, view), _MOVING_BYTES)
     failures, _ = _fitting(failed, lambda job: _failed_meanwhile(job, total), _FAILED_MEANWHILE_BYTES)
     if rows or failures:

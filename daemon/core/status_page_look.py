@@ -41,7 +41,7 @@ code { font-size: 11.5px; color: inherit }
 #stale { padding: 18px 20px }
 #stale strong { font-size: 28px; line-height: 1.2 }
 html.stale #well, html.stale .file .since { display: none }
-html.stale main { opacity: .72 }
+html.stale main { filter: grayscale(1) }
 .figures { display: grid; grid-template-columns: repeat(5, 1fr); gap: 10px; margin: 16px 0 0; padding: 0;
   list-style: none }
 .figures a { display: block; height: 100%; padding: 10px 14px; border: 1px solid var(--line); border-radius: 10px;
@@ -258,8 +258,8 @@ SCRIPT: Final = (
         const isBare = !file.querySelector(".entry") && words.every(word => text.includes(word));
         file.hidden = words.length > 0 && !full.has(file) && !isBare;
         found += isBare;
-        const fold = file.querySelector("details");
-        if (fold) fold.hidden = words.length > 0 && !fold.querySelector(".entry:not([hidden])");
+        const line = file.querySelector("details");
+        if (line) line.hidden = words.length > 0 && !line.querySelector(".entry:not([hidden])");
       }
       for (const element of document.querySelectorAll("main .empty:not(#nothing), main .more, .cards .day")) {
         element.hidden = words.length > 0;
@@ -297,11 +297,25 @@ SCRIPT: Final = (
 
     // --- made new by loading again, which must cost the reader nothing ---
     const opened = new Set(before.opened || []);
+    const TOP = 80;
+    const anchor = () => {
+      const seen = [...document.querySelectorAll("article, .cards .entry")];
+      const first = scrollY > TOP && seen.find(element => element.getBoundingClientRect().bottom > TOP);
+      return first ? { id: first.id, top: first.getBoundingClientRect().top } : null;
+    };
+    const scrollBack = turns => {
+      const element = before.anchor && document.getElementById(before.anchor.id);
+      if (!element || element.hidden) { scrollTo(0, before.y || 0); return; }
+      scrollBy(0, element.getBoundingClientRect().top - before.anchor.top);
+      // What was not drawn before may be of another height than was thought.
+      if (turns > 0) requestAnimationFrame(() => scrollBack(turns - 1));
+    };
     const moment = () => {
       const half = videos.find(video => video.currentTime > 0 && !video.ended);
       const at = document.activeElement;
       return {
-        ...sign, loaded, language: root.lang, query: field.value, y: scrollY, ground: root.dataset.ground,
+        ...sign, loaded, language: root.lang, query: field.value, ground: root.dataset.ground,
+        y: scrollY, anchor: anchor(),
         opened: [...document.querySelectorAll("details[open]")].map(element => element.id),
         focus: at && at.id, from: at === field ? field.selectionStart : null,
         video: half && { id: half.closest(".entry").id, time: half.currentTime },
@@ -335,7 +349,7 @@ SCRIPT: Final = (
     restore();
     speak();
     if (field.value) search();
-    if (before.y) scrollTo(0, before.y);
+    scrollBack(5);
     keep(moment());
     setInterval(tick, 1000);
     document.addEventListener("visibilitychange", () => { if (!document.hidden) tick(); });

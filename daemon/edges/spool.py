@@ -36,11 +36,14 @@ from daemon.core.errors import (
     NameTaken,
     RootUnavailable,
 )
+from daemon.core.guide import SCHEMA, SCHEMA_MARK
 from daemon.core.job import Video
 from daemon.core.video_name import numbered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from daemon.core.guide import Guide
 
 MARKER: Final = ".chromadrop"
 RESULT: Final = ".result.json"
@@ -122,6 +125,7 @@ class Spool:
         was_seen: the root's marker was seen by this ledger before: without it the root is unmounted, not new.
         sharing: modes and group of what is made; what the umask leaves, and nothing else, where it is left out.
         log: is told, once, of a mode or a group that cannot be had.
+        guide: what is put into the root for people who are new to it; None for nothing.
     """
 
     def __init__(
@@ -132,8 +136,10 @@ class Spool:
         was_seen: bool,
         sharing: Sharing | None = None,
         log: structlog.typing.FilteringBoundLogger | None = None,
+        guide: Guide | None = None,
     ) -> None:
         self.places = places
+        self._guide = guide
         self._log: structlog.typing.FilteringBoundLogger = log or structlog.get_logger()
         self._permits = _Permits(sharing or Sharing(), self._log)
         self._ledger_id = ledger_id
@@ -216,6 +222,7 @@ class Spool:
         self._downloads = self._choose_downloads()
         scratch = places.root / f"{MARKER}.new"
         if not self._was_seen:
+            self._put_texts()
             if self._is_marker_unfinished():
                 _remove_placeholder(places.root / MARKER)
             content = json.dumps({"ledger": self._ledger_id, "made_by": "chromadrop"}) + "\n"
@@ -224,6 +231,47 @@ class Spool:
             _sync_folder(places.root)
             self._was_seen = True
         scratch.unlink(missing_ok=True)  # stopped between link and unlink
+        self._put_schema()
+
+    def _put_texts(self) -> None:
+        """Into a root that nobody has used yet, before its marker: what is deleted later does not come back."""
+        if self._guide is not None and self._is_unused():
+            for name, content in self._guide.texts:
+                self._put_new(name, content)
+
+    def _is_unused(self) -> bool:
+        places = self.places
+        folders = (places.inbox, places.processing, places.done, places.failed, places.videos)
+        return all(path.name.startswith(".") for folder in folders for path in folder.iterdir())
+
+    def _put_new(self, name: str, content: bytes) -> None:
+        """A file for people, never over anything; that it cannot be written stops nothing."""
+        scratch, target = self.places.root / f".{name}.{self._ledger_id}", self.places.root / name
+        try:
+            if not os.path.lexists(target):
+                _write(scratch, content, self._permits.create, is_durable=True)
+                _moved(scratch, target)
+            scratch.unlink(missing_ok=True)
+        except OSError as error:
+            self._log.warning("page.deferred", page=name, reason=error.strerror or str(error))
+
+    def _put_schema(self) -> None:
+        """For editors; one of ours that is of another release, or another version of the API, is replaced."""
+        if self._guide is None:
+            return
+        try:
+            with _open_plain(self.places.root / SCHEMA) as opened:
+                found = opened.read(len(self._guide.schema) + 4096)
+        except OSError:
+            self._put_new(SCHEMA, self._guide.schema)
+            return
+        if found != self._guide.schema and SCHEMA_MARK in found[:4096]:
+            scratch = self.places.root / f".{SCHEMA}.{self._ledger_id}"
+            try:
+                _write(scratch, self._guide.schema, self._permits.create, is_durable=True)
+                scratch.replace(self.places.root / SCHEMA)
+            except OSError as error:
+                self._log.warning("page.deferred", page=SCHEMA, reason=error.strerror or str(error))
 
     def _prove_one_file_system(self) -> None:
         # Two bind mounts of one file system have the same st_dev and still refuse: only a real rename tells.

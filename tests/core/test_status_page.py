@@ -16,9 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.core.advice import MEND, PAID, PAID_KOREAN, what_to_do, what_to_do_korean
+from daemon.core.allowance import Limited
 from daemon.core.batch import Request
 from daemon.core.display import display
 from daemon.core.drop import Fingerprint
+from daemon.core.estimate import Outlook
 from daemon.core.job import Failure, Job, Paid, State, Video
 from daemon.core.job_file import FileState, JobFile, Outcome
 from daemon.core.messages import Lying, Reason, Waiting
@@ -190,6 +192,16 @@ def test_every_state_is_told(found: Job, words: tuple[str, ...]) -> None:
     assert [word for word in words if word not in text] == []
 
 
+def test_what_can_be_expected_is_told() -> None:
+    """In both languages, beside the file; not once it is settled."""
+    file = replace(in_work(job(State.QUEUED)), outlook=Outlook(40.0, 180.0))
+    text = Read(page(View(NOW, files=(file,), file_count=1))).text
+    assert "about 40 s of video, ready in about 3 minutes" in text
+    assert "약 3분 후 완료 예상" in text
+    settled = replace(file, job_file=replace(file.job_file, outcome=Outcome.DONE))
+    assert "about 40 s" not in Read(page(View(NOW, files=(settled,), file_count=1))).text
+
+
 @pytest.mark.parametrize("reason", list(Reason))
 def test_why_a_file_waits_is_told(reason: Reason) -> None:
     """Every reason there is has its words in Korean too, and since when; who has to act is told by a mark."""
@@ -222,6 +234,7 @@ def test_what_nobody_takes_is_told(name: str, words: str) -> None:
         ({"account": Trouble("402: not enough credit", NOW - 60)}, "402: not enough credit"),
         ({"cloud": Trouble("no route to host")}, "no route to host"),
         ({"root": Trouble("unmounted")}, "unmounted"),
+        ({"limited": Limited(NOW + 60, 12, 300.0, 12, None)}, "12 of 12 videos ordered today"),
         ({"is_paused": True}, "no video is ordered until somebody removes it"),
         ({"is_ledger_away": True}, "The records cannot be written"),
         ({"is_blind": True}, "New files are not seen"),

@@ -279,6 +279,20 @@ def test_two_in_one_folder_hold_it_back(scene: Scene) -> None:
     assert scene.names() == ["a.yaml"]
 
 
+def test_one_file_is_no_twin_of_itself(scene: Scene) -> None:
+    """Where case does not count, it was found by a look under one name, and a scan knows it by another."""
+    path = scene.write("_defaults.yaml", WHOLE)
+    scene.look()
+    scene.pass_time(3)
+    path.rename(path.with_name("_Defaults.yaml"))
+    scene.write("a.yaml", TEXT)
+    scene.look()
+    assert set(scene.left()) == {"_Defaults.yaml", "a.yaml"}
+    scene.pass_time(3)
+    assert scene.names() == ["a.yaml"]
+    assert scene.logged("defaults.broken") == []
+
+
 @pytest.mark.parametrize(
     "make", [lambda path: path.symlink_to("x"), os.mkfifo, lambda path: path.mkdir()], ids=["link", "pipe", "folder"]
 )

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from structlog.testing import LogCapture
 
 from daemon.core.drop import Fingerprint
+from daemon.core.drop_name import RESULT_TABLE
 from daemon.core.errors import (
     DropChanged,
     DropVanished,
@@ -835,6 +836,43 @@ def test_filing_again_finds_that_all_is_done(spool: Spool) -> None:
     for _ in range(2):
         assert spool.file_away(filing(is_retry=True)) == filed
         assert files_in(spool.places.root) == before
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_a_table_lies_beside_its_result(spool: Spool, is_done: bool) -> None:
+    """Written before the job file moves, found by a second attempt, taken away with the rest."""
+    for is_retry in (False, True, True):
+        if not is_retry:
+            in_processing(spool, "x.csv")
+        again = replace(filing("x.csv", is_done=is_done, is_retry=is_retry), table=b"a table")
+        filed = spool.file_away(again)
+    beside = {f"x.csv{RESULT}", f"x.csv{RESULT_TABLE}", *([] if is_done else [f"x.csv{ERROR}"])}
+    assert files_in((spool.places.root / filed).parent).keys() == {"x.csv", *beside}
+    assert (spool.places.root / f"{filed}{RESULT_TABLE}").read_bytes() == b"a table"
+    spool.clear("L-1", filed)
+    assert files_in((spool.places.root / filed).parent).keys() == {"x.csv"}
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+def test_a_table_that_could_not_be_written_is_written_later(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """The disk is full after so many of the files beside; the next attempt makes up for it, under the same name."""
+    in_processing(spool, "x.csv")
+    asked = replace(filing("x.csv"), table=b"a table")
+    real, left = Path.replace, iter([*range(calls)])
+
+    def fails_later(path: Path, target: Path) -> Path:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fails_later)
+        with pytest.raises(FilingDeferred):
+            spool.file_away(asked)
+    assert spool.file_away(replace(asked, is_retry=True)) == "failed/x.csv"
+    assert files_in(spool.places.failed).keys() == {"x.csv", f"x.csv{RESULT}", f"x.csv{ERROR}", f"x.csv{RESULT_TABLE}"}
 
 
 def test_filing_again_does_not_make_what_somebody_has_taken_since(spool: Spool) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from daemon.core.allowance import Limited
 from daemon.core.batch import Request
 from daemon.core.drop import Fingerprint
+from daemon.core.estimate import Outlook
 from daemon.core.job import Failure, Job, State, Video
 from daemon.core.job_file import FileState, JobFile, Outcome
 from daemon.core.messages import Lying, Reason, Waiting
@@ -47,7 +49,7 @@ def file(number: int, name: str, at: float, **more: Any) -> JobFile:
 def opened(job_file: JobFile, jobs: Sequence[Job]) -> OpenFile:
     """A file in work."""
     counts = {state.value: sum(found.state is state for found in jobs) for state in State}
-    return OpenFile(job_file, tuple(jobs), counts)
+    return OpenFile(job_file, tuple(jobs), counts, Outlook(40.0 * len(jobs), 190.0))
 
 
 def filed(number: int, name: str, at: float, jobs: Sequence[Job], **more: Any) -> FailedFile:
@@ -193,6 +195,7 @@ def trouble(at: float) -> View:
         "Studio drive",
         account=Trouble("402: not enough credit", at - 1900),
         cloud=Trouble("connection refused"),
+        limited=Limited(at + 9000, 20, 812.0, 20, 3600.0),
         is_paused=True,
         is_ledger_away=True,
         is_blind=True,

@@ -224,6 +224,22 @@ def test_made_new_it_keeps_what_its_reader_is_at(tmp_path: Path, before: str) ->
         assert browser.errors() == []
 
 
+def test_what_comes_on_top_does_not_move_what_is_looked_at(tmp_path: Path) -> None:
+    """The video in view stays where it is when newer ones stand before it."""
+    root = tmp_path / "root"
+    view = busy(now(), count=90)
+    newest = replace(view, done=view.done[:30])
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(written(root, replace(view, done=view.done[30:]), videos=0))
+        browser.run("document.getElementById('v150').scrollIntoView({block: 'center'})")
+        browser.wait_for("document.getElementById('v150').getBoundingClientRect().top < 900")
+        where = "Math.round(document.getElementById('v150').getBoundingClientRect().top)"
+        before = int(browser.run(where))
+        written(root, replace(view, done=(*newest.done, *view.done[30:])), videos=0)
+        browser.go_on("document.getElementById('refresh').click()")
+        browser.wait_for(f"Math.abs({where} - {before}) < 40")
+
+
 LATER = "{ const real = Date.now; Date.now = () => real() + 1000 * (window.later || 0); }"
 
 

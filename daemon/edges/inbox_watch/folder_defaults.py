@@ -95,7 +95,7 @@ class FolderDefaults:
         self._sound.pop(name, None)
 
     def note(self, name: str) -> None:
-        """Whether the file is there, after a look at it."""
+        """Whether the file is there, after a look at it; any name may be given that is gone."""
         folder = name.rpartition("/")[0]
         if self._roster.get(name) is not None:
             self._names.setdefault(folder, set()).add(name)

@@ -55,6 +55,12 @@ class Listing:
         folders = {name.rpartition("/")[0] for name in self.defaults}
         return {name for name in self.drops if not is_note(name, base) or not folders.isdisjoint(folders_of(name))}
 
+    def has_spelled_otherwise(self, name: str) -> bool:
+        """Whether a folder's defaults are here in other letters: where case does not count, both names lead to them."""
+        folder, _, base = name.rpartition("/")
+        others = (other.rpartition("/") for other in self.defaults)
+        return any((other[0], other[2].lower()) == (folder, base.lower()) for other in others)
+
     def is_unknown(self, name: str) -> bool:
         """Whether the name lies below a subfolder that could not be read."""
         return any(name.startswith(folder + "/") for folder in self.unread)

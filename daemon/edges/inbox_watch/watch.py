@@ -536,11 +536,12 @@ class InboxWatch:
             self._roster.remove(name)
             return
         is_missed = entry.place is Place.WAITING and entry.settling is None
-        until = (entry.since if is_missed else now) + self._rules.settle_seconds
+        since = entry.since if is_missed else now
+        until = since + self._rules.settle_seconds
         if now >= until:
             self._roster.remove(name)
         else:
-            self._wait(name, Reason.SETTLING, None, due=until)
+            self._roster.put(name, Entry(Place.WAITING, Reason.SETTLING, since, due=until))
 
     # --- what is left lying -------------------------------------------------------------------------------------
 
@@ -671,10 +672,11 @@ class InboxWatch:
         for name in listing.results:
             self._leave_result(name, now)
         for name in self._roster.gone(listing.drops | listing.conflicts | listing.defaults | listing.results):
-            if is_defaults(name) and not listing.is_unknown(name):
+            if is_defaults(name) and not (listing.is_unknown(name) or listing.has_spelled_otherwise(name)):
                 self._look_soon(name, now)
             elif not listing.is_unknown(name):
                 self._roster.remove(name)
+                self._folders.note(name)
         for folder in listing.unread.keys() - self._unread.keys():
             self._log.warning("scan.failed", folder=display(folder), reason=listing.unread[folder])
         self._unread = listing.unread
