@@ -310,9 +310,9 @@ def test_lint_takes_what_the_folders_give(folder: Path) -> None:
     assert _invoke("lint", "inbox/spring", "elsewhere").output.splitlines() == [
         "inbox/spring/_DEFAULTS.yml: ok, the defaults of its folder and those below",
         "inbox/spring/a.csv: ok, 2 videos, about 1 s of video",
-        "inbox/spring/b.txt: ok, 1 video",
+        "inbox/spring/b.txt: ok, 1 video, about 1 s of video",
         "elsewhere/_defaults.yaml: ok, the defaults of its folder and those below",
-        "elsewhere/e.txt: ok, 1 video",
+        "elsewhere/e.txt: ok, 1 video, about 1 s of video",
     ]
     result = _invoke("lint", "inbox/notes.txt", "inbox/autumn/c.yaml", "inbox/autumn/_defaults.yaml")
     assert result.exit_code == 1

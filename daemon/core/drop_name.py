@@ -18,7 +18,9 @@ _DROP_ENDINGS: Final = (".yaml", ".yml", ".csv", ".txt")
 _TABLE_ENDING: Final = ".csv"
 _TEXT_ENDING: Final = ".txt"
 # Texts that stand in folders for people to read, what we write ourselves, and what hides a second ending on Windows.
-_NO_TEXT: Final = re.compile(r"(?:(?:readme|howto|pause|_defaults)(?: \(\d+\))?|.*\.(?:error|ya?ml|csv))\.txt", re.DOTALL)
+_NO_TEXT: Final = re.compile(
+    r"(?:(?:readme|howto|pause|_defaults)(?: \(\d+\))?|.*\.(?:error|ya?ml|csv))\.txt", re.DOTALL
+)
 # As systems name copies of them, too.
 _RESULT: Final = re.compile(r".*\.result(?: ?-? ?(?:copy|복사본|\(\d+\)))*\.csv", re.DOTALL)
 _NO_TABLE: Final = re.compile(r"_defaults(?: \(\d+\))?\.csv")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -26,21 +27,24 @@ from daemon.core.estimate import (
 )
 from daemon.core.job import Job, State
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 NEWS = {
     "en": "The minister said on Monday that the bridge will be closed for repairs, and asked drivers for patience. ",
     "ko": "국토교통부는 오늘 다리를 보수하기 위해 통행을 막는다고 밝혔습니다. 운전자들에게는 양해를 구했습니다. ",
-    "zh": "交通部今天表示，这座大桥将因维修而关闭。司机们请耐心等待，并选择其他道路通行。",
+    "zh": "交通部今天表示，这座大桥将因维修而关闭。司机们请耐心等待，并选择其他道路通行。",  # noqa: RUF001 - as it is written
     "ja": "国土交通省はきょう、橋の補修のため通行止めにすると発表しました。運転する人に理解を求めています。",
     "es": "El ministro dijo el lunes que el puente se cerrará por obras, y pidió paciencia a los conductores. ",
     "de": "Der Minister sagte am Montag, die Brücke werde wegen Bauarbeiten gesperrt, und bat um Geduld. ",
-    "ru": "Министр сообщил в понедельник, что мост закроют на ремонт, и попросил водителей о терпении. ",
+    "ru": "Министр сообщил в понедельник, что мост закроют на ремонт, и попросил водителей о терпении. ",  # noqa: RUF001 - as it is written
     "hi": "मंत्री ने सोमवार को कहा कि पुल मरम्मत के लिए बंद रहेगा, और चालकों से धैर्य रखने को कहा। ",
     "th": "รัฐมนตรีกล่าวเมื่อวันจันทร์ว่าสะพานจะปิดเพื่อซ่อมแซม และขอให้ผู้ขับขี่อดทน ",
     "ar": "قال الوزير يوم الاثنين إن الجسر سيغلق للصيانة، وطلب من السائقين الصبر. ",
 }
 """One sentence or two, as a newsreader has them; each takes some five to ten seconds."""
 
-PER_MINUTE = {
+PER_MINUTE: dict[str, tuple[Callable[[str], int], int, int]] = {
     "en": (lambda text: len(text.split()), 130, 170),
     "ko": (lambda text: sum("가" <= sign <= "힣" for sign in text), 255, 300),
     "zh": (lambda text: sum(unicodedata.category(sign) == "Lo" for sign in text), 215, 265),

@@ -66,7 +66,7 @@ def test_an_old_list_lets_pass_but_refuses_only_when_it_was_asked_for_again() ->
 
 def test_a_copy_of_an_earlier_daemon_refuses_nothing() -> None:
     """It is as old as that daemon."""
-    copy = ModelCheck(LIST)
+    copy = ModelCheck.of_copy(LIST)
     assert verdict(copy, GOOD) is Verdict.PASSED
     assert verdict(copy, BAD) is Verdict.AWAITED
     assert verdict(copy.asked(NOW), BAD, NOW + PATIENCE_SECONDS) is Verdict.PASSED

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from daemon.core.allowance import utc_day
 from daemon.core.defaults import NO_DEFAULTS, Defaults
 from daemon.core.drop import Drop, Fingerprint
 from daemon.core.errors import BatchInvalid, CloudDeferred
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from daemon.core.allowance import Day
     from daemon.models_watch import ModelsSource
     from daemon.notifying import NoticePlan
     from daemon.status_watch import StatusSource
@@ -219,6 +221,7 @@ class World:
         models: ModelsSource | None = None,
         notices: NoticePlan | None = None,
         pages: StatusSource | None = None,
+        calendar: Callable[[float], Day] = utc_day,
         is_started: bool = True,
     ) -> None:
         self.root = root
@@ -226,6 +229,7 @@ class World:
         self.models = models
         self.notices = notices
         self.pages = pages
+        self.calendar = calendar
         self.monotonic = 1000.0
         self.wall = 1_700_000_000.0
         self.cloud = make_cloud(lambda: self.monotonic, render_seconds)
@@ -266,6 +270,7 @@ class World:
             models=self.models,
             notices=self.notices,
             pages=self.pages,
+            calendar=self.calendar,
             is_once=self.is_once,
         )
         self.dispatcher.recover(self.now)
