@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
@@ -18,7 +18,7 @@ from daemon.core import models_page, status_page
 from daemon.core.allowance import Day
 from daemon.core.batch import MAX_BYTES
 from daemon.core.credential import secrets_of
-from daemon.core.errors import ConfigInvalid, LedgerRefused, RootUnavailable
+from daemon.core.errors import ChromadropError, ConfigInvalid, LedgerRefused, RootUnavailable
 from daemon.core.guide import SCHEMA, Guide, Names, make_guide
 from daemon.core.notice import Kind, Sink
 from daemon.core.redact import Redactor
@@ -279,6 +279,7 @@ class Daemon:
 
     Attributes:
         renewal: once `run` has ended, what the daemon that takes this one's place is to be made from; None for none.
+        accepted: what was last found good: at the start, or by SIGHUP since.
 
     Args:
         settings: what it is made from.
@@ -294,6 +295,7 @@ class Daemon:
 
     def __init__(self, settings: Settings, *, is_once: bool, supervisor: Supervisor | None = None) -> None:
         self.renewal: Settings | None = None
+        self.accepted = settings
         self._settings = settings
         self._wants_page = settings.config.status_page
         self._is_once = is_once
@@ -366,6 +368,14 @@ class Daemon:
         """Put a message into the mailbox; any thread and any signal handler may."""
         self._mailbox.put(message)
 
+    def is_unheard(self, kind: type) -> bool:
+        """Whether a message of that kind came too late for the last turn; only after `run` has ended."""
+        found = False
+        with suppress(Empty):
+            while True:
+                found |= isinstance(self._mailbox.get_nowait(), kind)
+        return found
+
     def run(self) -> int:
         """Work until told to stop, or, with ``is_once``, until all is worked off; the exit code."""
         with self._stack:
@@ -416,12 +426,16 @@ class Daemon:
 
     def _turn(self, messages: Sequence[object]) -> float | None:
         """One turn; when to make the next one without a message."""
-        if any(isinstance(message, Reload) for message in messages):
+        others = [message for message in messages if not isinstance(message, Reload)]
+        wake = self._dispatcher.turn(now(), others)
+        if len(others) < len(messages):
+            # After everything that came with it: what has just been claimed must count.
             self._supervisor.reloading(now().monotonic)
             self._reload()
-            if self.renewal is None:
-                self._supervisor.reloaded()
-        wake = self._dispatcher.turn(now(), [m for m in messages if not isinstance(m, Reload)])
+            if self.renewal is not None:
+                return None
+            self._supervisor.reloaded()
+            wake = self._dispatcher.turn(now(), [])
         self._note_live()
         times = (time for time in (wake, self._tell_supervisor(), self._publish()) if time is not None)
         return min(times, default=None)
@@ -477,12 +491,13 @@ class Daemon:
             moved = _moved(settings.paths, renewed.paths)
             if moved:
                 self._check_may_move(renewed, moved)
-        except ConfigInvalid as error:
-            refuse_config(self._log, error)
+        except (ChromadropError, OSError, ValueError) as error:
+            refuse_config(self._log, error, settings.redactor)
             return
         if moved:
             self.renewal = renewed
             return
+        self.accepted = renewed
         config = renewed.config
         self._dispatcher.limits = limits(config)
         self._crew.resize(max_rendering=config.jobs.max_rendering, downloads=config.videos.downloads)
@@ -560,6 +575,7 @@ def vitals(summary: Summary, pulse: Pulse, listed_at: float | None, moment: Inst
         held_since=pulse.held_since,
         scanned_at=None if listed_at is None else moment.wall - (moment.monotonic - listed_at),
         is_paused=summary.is_paused,
+        is_limited=summary.limited is not None,
         is_stopping=summary.is_stopping,
     )
 
@@ -582,9 +598,10 @@ def _health(config: Config, paths: Paths, state: Path, status: StatusPages) -> H
     )
 
 
-def refuse_config(log: FilteringBoundLogger, error: ConfigInvalid) -> None:
+def refuse_config(log: FilteringBoundLogger, error: Exception, redact: Redactor) -> None:
     """Say that the configuration which was read again does not count."""
-    log.error("config.refused", problems=[str(problem) for problem in error.problems])
+    problems = [str(problem) for problem in error.problems] if isinstance(error, ConfigInvalid) else [str(error)]
+    log.error("config.refused", problems=[redact(problem) for problem in problems])
 
 
 def _moved(old: Paths, new: Paths) -> list[str]:

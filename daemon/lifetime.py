@@ -34,24 +34,23 @@ def run(settings: Settings, *, is_once: bool) -> int:
         signals.attach(daemon.post)
         code = daemon.run()
         while daemon.renewal is not None and not signals.stops:
-            renewal = daemon.renewal
-            settings, daemon = _renewed(settings, renewal, supervisor)
+            signals.detach()
+            is_unheard = daemon.is_unheard(Reload)
+            daemon, is_renewed = _renewed(daemon.accepted, daemon.renewal, supervisor)
             signals.attach(daemon.post)
-            if settings is renewal:
+            if is_renewed or is_unheard:
                 daemon.post(Reload())  # what was written since counts too, and the log says what is in force
             code = daemon.run()
     return code
 
 
-def _renewed(old: Settings, new: Settings, supervisor: Supervisor) -> tuple[Settings, Daemon]:
-    """A daemon with the new settings, or, where they turn out not to be usable, with the old ones."""
+def _renewed(old: Settings, new: Settings, supervisor: Supervisor) -> tuple[Daemon, bool]:
+    """A daemon with the new settings, or, where they turn out not to be usable, with the old ones; and which."""
     try:
-        daemon = Daemon(new, is_once=False, supervisor=supervisor)
+        return Daemon(new, is_once=False, supervisor=supervisor), True
     except (ChromadropError, ValueError, OSError) as error:
-        problems = error.problems if isinstance(error, ConfigInvalid) else [Problem(new.redactor(str(error)))]
-        refuse_config(logs.get_logger(), ConfigInvalid(problems))
-        return old, Daemon(old, is_once=False, supervisor=supervisor)
-    return new, daemon
+        refuse_config(logs.get_logger(), error, new.redactor)
+    return Daemon(old, is_once=False, supervisor=supervisor), False
 
 
 class Signals:
@@ -63,6 +62,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.stops = 0
+        self._is_reload_waiting = False
         self._post: Callable[[object], None] | None = None
         self._before: dict[signal.Signals, Any] = {}
 
@@ -76,6 +76,13 @@ class Signals:
         self._post = post
         for _ in range(self.stops):
             post(Stop())
+        if self._is_reload_waiting:
+            self._is_reload_waiting = False
+            post(Reload())
+
+    def detach(self) -> None:
+        """Nobody is there to be told: what comes is kept for the next one."""
+        self._post = None
 
     def _on_signal(self, number: int, _frame: object) -> None:
         message: object = Reload()
@@ -84,6 +91,8 @@ class Signals:
             message = Stop()
         if self._post is not None:
             self._post(message)
+        elif number == signal.SIGHUP:
+            self._is_reload_waiting = True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

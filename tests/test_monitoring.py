@@ -202,6 +202,7 @@ BUSY = {
     "chromadrop_jobs{state='rendering'}": "20x999",
     "chromadrop_max_rendering{}": "20x999",
     "chromadrop_paused{}": "0x999",
+    "chromadrop_limited{}": "0x999",
     "chromadrop_exports_total{outcome='accepted'}": "0+1x999",
     "chromadrop_jobs_settled_total{outcome='done'}": "0+1x999",
     "chromadrop_jobs_settled_total{outcome='refused'}": "0x999",
@@ -243,6 +244,14 @@ SILENT: dict[str, tuple[dict[str, str], str]] = {
             "chromadrop_exports_total{outcome='accepted'}": "5x999",
             "chromadrop_jobs{state='rendering'}": "0x999",
             "chromadrop_paused{}": "1x999",
+        },
+        "90m",
+    ),
+    "limited": (
+        {
+            "chromadrop_exports_total{outcome='accepted'}": "5x999",
+            "chromadrop_jobs{state='rendering'}": "0x999",
+            "chromadrop_limited{}": "1x999",
         },
         "90m",
     ),

@@ -11,9 +11,20 @@ from rich.console import Console
 from story import NOW, Story
 
 from daemon import screens
+from daemon.core.allowance import Limited
 from daemon.core.errors import LedgerRefused, LedgerUnavailable
-from daemon.core.job import Downloaded, Exported, ExportStarted, InDoubt, Progressed, State, Video
-from daemon.overview import EXCERPT_CHARACTERS, MOST_WAITING, Overview, document, gather
+from daemon.core.estimate import MOST_SAMPLES
+from daemon.core.job import Downloaded, Exported, ExportStarted, InDoubt, Progressed, State, Video, advance
+from daemon.edges.ledger import Work
+from daemon.overview import (
+    EXCERPT_CHARACTERS,
+    EXPERIENCE_SECONDS,
+    MOST_WAITING,
+    Overview,
+    PastRenders,
+    document,
+    gather,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -181,3 +192,66 @@ def test_the_document_keeps_its_keys(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert found["at"] == "2023-11-14T22:14:25.000Z"
     json.dumps(found, allow_nan=False)
+
+
+def test_what_is_in_work_says_how_long_it_is_and_when_it_is_ready(tmp_path: Path) -> None:
+    """The length from the text, the wait from this ledger's past; the document has the same as figures."""
+    with Story(tmp_path) as story:
+        job_file, (job,) = story.claim("old.yaml", "first")
+        done = advance(advance(job, ExportStarted(), NOW - 300), Exported("P1"), NOW - 240)
+        done = advance(done, Downloaded(VIDEO), NOW - 60)
+        story.ledger.commit(Work(jobs={job.id: (job.state, done)}))
+        story.file_away(job_file, [done])
+        story.claim("new.yaml", "a sentence of some words, and then some more", "and another")
+        story.claim("one.yaml", "a sentence of some words")
+        overview = _gather(story)
+    assert overview.experience.typical_seconds == 180.0
+    several, single = overview.files
+    assert several.outlook is not None
+    assert several.outlook.ready_seconds == 180.0
+    shown = _shown(overview, width=160)
+    assert f"0 of 2 done; {several.outlook.english}" in shown
+    assert single.outlook is not None
+    assert single.outlook.english in shown
+    found = document(overview)
+    assert found["experience"] == {"renders": 1, "render_seconds": 180.0}
+    assert [file["ready_seconds"] for file in found["files"]] == [180.0, 180.0]
+    assert found["files"][0]["spoken_seconds"] > found["files"][1]["spoken_seconds"] > 0
+
+
+def test_before_any_render_the_vendors_word_is_quoted(tmp_path: Path) -> None:
+    """As the vendor's, and nothing is promised."""
+    with Story(tmp_path) as story:
+        story.claim("x.yaml", "first", "second")
+        overview = _gather(story)
+    assert document(overview)["files"][0]["ready_seconds"] is None
+    assert "AI Studios says 1 to 10 minutes a video" in _shown(overview, width=160)
+
+
+def test_a_daily_limit_is_told_while_a_daemon_runs(tmp_path: Path) -> None:
+    """With its figures and until when; nobody says when the rest is ready. One that has ended says nothing."""
+    limited = Limited(NOW + 3600, 5, 60.0, 5, None)
+    with Story(tmp_path) as story:
+        story.claim("x.yaml", "first")
+        story.ledger.note("limited", limited.note())
+        running = _gather(story)
+    assert running.limited == limited
+    assert "! the daily limit is reached, the rest waits until " in _shown(running)
+    assert "5 of 5 videos ordered today" in screens.line(running)
+    assert document(running)["limited"] == {
+        "until": "2023-11-14T23:13:20.000Z", "videos": 5, "seconds": 60.0, "max_videos": 5, "max_seconds": None,
+    }  # fmt: skip
+    assert document(running)["files"][0]["ready_seconds"] is None
+    assert _gather(story).limited is None
+
+
+def test_what_renders_took_is_read_now_and_then(tmp_path: Path) -> None:
+    """Whoever watches asks twice a second; the past does not change as fast."""
+    past = PastRenders()
+    with Story(tmp_path) as story:
+        asked = []
+        real = story.ledger.latest_renders
+        story.ledger.latest_renders = lambda most: asked.append(most) or real(most)  # type: ignore[method-assign, func-returns-value]
+        for seconds in (0.0, 1.0, EXPERIENCE_SECONDS - 1, EXPERIENCE_SECONDS, -EXPERIENCE_SECONDS):
+            past.experience(story.ledger, NOW + seconds)
+    assert asked == [MOST_SAMPLES] * 3

@@ -59,6 +59,7 @@ class Vitals:
         scanned_at: wall-clock seconds when all of inbox/ was looked through last; None before the first time.
         is_paused: ``inbox/PAUSE`` is there.
         is_stopping: asked to stop.
+        is_limited: as much was ordered today as is allowed.
     """
 
     turned_at: float
@@ -77,6 +78,7 @@ class Vitals:
     scanned_at: float | None = None
     is_paused: bool = False
     is_stopping: bool = False
+    is_limited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Ill:
 
 
 def ills(vitals: Vitals, now: float) -> list[Ill]:
-    """What is ill; empty where all is well. That exports are paused is a person's wish, and not ill.
+    """What is ill; empty where all is well. That exports are paused, or limited, is a wish, and not ill.
 
     Args:
         vitals: after the last turn.

@@ -144,7 +144,7 @@ def test_healthz_says_ok_or_why_not() -> None:
             "ok": False,
             "reasons": [{"part": "account", "reason": "402: no credit"}, {"part": "root", "reason": "unmounted"}],
         }
-        serving.health.publish(replace(WELL, is_paused=True))
+        serving.health.publish(replace(WELL, is_paused=True, is_limited=True))
         assert serving.ask("/healthz")[0] == 200
 
 
@@ -177,7 +177,7 @@ def test_metrics_tells_gauges_from_the_vitals() -> None:
     figures = Figures(version="1.2.3", booted_at=5.0, clock=clock)
     figures.vitals = Vitals(
         turned_at=0.0, queued=1, exporting=2, tracing=3, rendering=4, max_rendering=20, downloading=5,
-        cloud="away", is_paused=True, scanned_at=1700000000.5,
+        cloud="away", is_paused=True, is_limited=True, scanned_at=1700000000.5,
     )  # fmt: skip
     found = samples(figures.page("")[0].decode())
     states = {"queued": 1, "exporting": 2, "tracing": 3, "rendering": 4, "downloading": 5}
@@ -186,6 +186,7 @@ def test_metrics_tells_gauges_from_the_vitals() -> None:
     assert [found[f"chromadrop_up{{part={part}}}"] for part in parts] == [1, 0, 1, 1, 1, 1]
     assert found["chromadrop_healthy"] == 0
     assert found["chromadrop_paused"] == 1
+    assert found["chromadrop_limited"] == 1
     assert found["chromadrop_stopping"] == 0
     assert found["chromadrop_max_rendering"] == 20
     assert found["chromadrop_last_scan_timestamp_seconds"] == 1700000000.5

@@ -173,6 +173,10 @@ def test_folders_do_not_change_under_work(tmp_path: Path) -> None:
         ("folders: {state: other}", "belongs to another ledger"),
         ("folders: {videos: inbox/films}", "lies inside folders.inbox"),
         ("folders: {root: nowhere, state: %s/state}", None),
+        ("folders: {root: nowhere}", "nowhere is not there"),
+        ("folders: {root: config.yaml}", "config.yaml is not there"),
+        ("folders: {state: /proc/1/map_files/x}", "/proc"),
+        ("folders: {state: " + "x" * 300 + "}", "x" * 300),
     ],
 )
 def test_folders_that_cannot_be_used_are_refused_and_the_old_ones_kept(
@@ -195,6 +199,30 @@ def test_folders_that_cannot_be_used_are_refused_and_the_old_ones_kept(
         place.drop_at_once("x.yaml", job("hello"))
         running.until("batch.filed", outcome="done")
         assert place.files("videos") == ["x.mp4"]
+        assert running.terminate() == 0
+
+
+def test_a_refused_change_of_folders_keeps_the_limits_that_count(tmp_path: Path) -> None:
+    """Also those that an earlier SIGHUP has set: the daemon that goes on is the one that was accepted last."""
+    with Place(tmp_path, render_seconds=2.0) as place:
+        config = tmp_path / "config.yaml"
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / ".chromadrop").write_text('{"ledger": "somebody else"}')
+        running = place.start("run", CHROMADROP_FOLDERS__STATE=str(tmp_path / "state"))
+        running.until("watch.started")
+        config.write_text("jobs: {max_rendering: 1}\n")
+        running.process.send_signal(signal.SIGHUP)
+        running.until("config.reloaded")
+        config.write_text(f"folders: {{root: {other}}}\n")
+        running.process.send_signal(signal.SIGHUP)
+        assert "another ledger" in running.until("config.refused")["problems"][0]
+        running.process.send_signal(signal.SIGHUP)
+        assert "another ledger" in running.until("config.refused")["problems"][0]
+        place.drop_at_once("x.yaml", listed(*(job(f"text {number}") for number in range(2))))
+        running.until("batch.filed", outcome="done")
+        first, second = place.simulator.state()["projects"]
+        assert second["accepted_at"] >= first["accepted_at"] + first["render_seconds"], "one at a time"
         assert running.terminate() == 0
 
 

@@ -156,6 +156,7 @@ class _Gauges(Collector):
         yield _labelled("chromadrop_up", "1 where it is well.", "part", {part: part not in ill for part in Part})
         yield _gauge("chromadrop_healthy", "1 where /healthz says 200.", not ill)
         yield _gauge("chromadrop_paused", "1 while inbox/PAUSE is there.", vitals.is_paused)
+        yield _gauge("chromadrop_limited", "1 while the daily limit is reached.", vitals.is_limited)
         yield _gauge("chromadrop_stopping", "1 once asked to stop.", vitals.is_stopping)
         yield _gauge(
             "chromadrop_last_scan_timestamp_seconds",
