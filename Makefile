@@ -24,8 +24,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	@$(BIN)/chromadrop demo
 
+# Most tests wait for something, so more run at once than there are cores; those of one file stay together.
+TESTS_AT_ONCE ?= 4
 test: $(READY)
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 lint: $(READY)
 	$(BIN)/ruff check .

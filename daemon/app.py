@@ -536,6 +536,7 @@ def state_text(summary: Summary, pulse: Pulse) -> str:
         "the scanner has ended or hangs: no drop is seen, the watchdog will start the daemon again": not pulse.is_alive,
         "the file server does not answer: no drop is seen": pulse.held_since is not None,
         f"root lost: {summary.root_reason}": summary.root_reason is not None,
+        f"waiting for the folders: {summary.folders.reason if summary.folders else ''}": summary.folders is not None,
         f"account trouble: {summary.trouble}": summary.trouble is not None,
         f"cloud away: {summary.cloud_reason}": summary.cloud_reason is not None,
         "the ledger cannot be written": summary.is_ledger_away,
@@ -576,6 +577,7 @@ def vitals(summary: Summary, pulse: Pulse, listed_at: float | None, moment: Inst
         scanned_at=None if listed_at is None else moment.wall - (moment.monotonic - listed_at),
         is_paused=summary.is_paused,
         is_limited=summary.limited is not None,
+        folders=summary.folders,
         is_stopping=summary.is_stopping,
     )
 

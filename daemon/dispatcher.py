@@ -23,6 +23,7 @@ from daemon.core.allowance import utc_day
 from daemon.core.display import display
 from daemon.core.drop_name import Kind, kind
 from daemon.core.errors import LedgerConflict, LedgerRefused, LedgerUnavailable, SpoolError
+from daemon.core.folder_trouble import FolderWaits
 from daemon.core.gate import PROBE_SECONDS, Gate, Trouble
 from daemon.core.job import (
     Deferred,
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
 
     from daemon.core.allowance import Day, Limited
     from daemon.core.drop import Drop
+    from daemon.core.folder_trouble import FolderTrouble
     from daemon.edges.ledger import Ledger
     from daemon.edges.spool import Spool
     from daemon.models_watch import ModelsSource
@@ -161,7 +163,7 @@ class Meter(Protocol):
         """A look has ended, so long after it was due."""
 
     def deferred(self, outcome: Deferred | Troubled) -> None:
-        """A look or a download has to be made again."""
+        """A look, a download, or the move of a job file has to be made again."""
 
     def made(self, seconds: float) -> None:
         """A video is there, so long after its job file was claimed."""
@@ -230,6 +232,7 @@ class Summary:
         tracing: exports that were not answered and are looked for.
         files: job files that are claimed, or just about to be, and not filed away yet.
         limited: why nothing more is ordered today; None where it is.
+        folders: what keeps files and videos waiting for our own folders; None for nothing, or while the root is lost.
     """
 
     queued: int
@@ -248,6 +251,7 @@ class Summary:
     tracing: int = 0
     files: int = 0
     limited: Limited | None = None
+    folders: FolderTrouble | None = None
 
 
 @dataclass(slots=True)
@@ -338,6 +342,7 @@ class Dispatcher:
         self._filing: set[int] = set()
         self._retries: list[tuple[float, int, Callable[[Instant], None]]] = []
         self._attempts: dict[int, tuple[int, str]] = {}
+        self._folder_waits = FolderWaits()
         self._sequence = itertools.count()
 
         self._gate = Gate()
@@ -434,6 +439,7 @@ class Dispatcher:
             tracing=len(self._tracing),
             files=len(self._files) + len(self._drops) + len(self._models.awaiting),
             limited=self._allowance.limited,
+            folders=self._folder_waits.trouble if self._root_reason is None else None,
         )
 
     @property
@@ -640,6 +646,7 @@ class Dispatcher:
             del self._jobs[job_id]
         del self._unsettled[file_id]
         self._attempts.pop(file_id, None)
+        self._folder_waits.end(("file", file_id))
 
     def _jobs_in(self, file_id: int) -> list[Job]:
         return [self._jobs[job_id] for job_id in self._jobs_of[file_id]]
@@ -663,6 +670,7 @@ class Dispatcher:
         self._enter(name, now, failed, reason=failed.reason, paid=failed.paid)
 
     def _on_settled(self, job: Job, now: Instant) -> None:
+        self._folder_waits.end(("video", job.id))
         if job.project_id is not None:
             self._act(lambda: self._crew.file(lambda: self._discard(job.id)))
         self._unsettled[job.batch_id] -= 1
@@ -845,6 +853,7 @@ class Dispatcher:
 
     def _on_claimed(self, job_file: JobFile, now: Instant) -> None:
         self._attempts.pop(job_file.id, None)
+        self._folder_waits.end(("file", job_file.id))
         opened = replace(job_file, state=FileState.OPEN)
         self._files[job_file.id] = opened
         self._work.change_file(job_file, opened)
@@ -1132,7 +1141,7 @@ class Dispatcher:
             return
         after = advance(job, outcome, now.wall)
         self._jobs[job.id] = after
-        self._rendering.add(job.id)  # it may have been called rendered before, and is not
+        self._rendering.add(job.id)  # it may have been called rendered before, and its link led nowhere
         self._still[job.id] = self._still.get(job.id, 0) + 1 if after.progress == job.progress else 0
         if after.progress != job.progress:
             self._progress[job.id] = after.progress
@@ -1153,6 +1162,8 @@ class Dispatcher:
 
     def _defer_render(self, job: Job, outcome: Deferred, now: Instant, *, is_rendered: bool) -> None:
         self._meter.deferred(outcome)
+        if outcome.is_ours:
+            self._folder_waits.wait(("video", job.id), outcome.reason, now)
         after = advance(job, outcome, now.wall)
         self._jobs[job.id] = after
         if not outcome.is_outage:
@@ -1253,6 +1264,8 @@ class Dispatcher:
     def _retry_filing(self, file_id: int, reason: str, now: Instant, deed: Callable[[Instant], None]) -> None:
         attempts, last = self._attempts.get(file_id, (0, ""))
         self._attempts[file_id] = (attempts + 1, reason)
+        self._folder_waits.wait(("file", file_id), reason, now)
+        self._meter.deferred(Deferred(reason, is_ours=True))
         if reason != last:
             name = display(self._files[file_id].name)
             self._log.log(_WARNING, "batch.deferred", batch=file_id, file=name, reason=reason)
@@ -1288,6 +1301,7 @@ class Dispatcher:
             self._models.write_page()
             self._work.notes |= {"root": None, "seen_root": str(self._spool.places.root)}
             self._root_reason = None
+            self._folder_waits.restart(now)
         self._retries = [(now.monotonic, sequence, deed) for _due, sequence, deed in self._retries]
         heapq.heapify(self._retries)
 

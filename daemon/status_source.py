@@ -13,6 +13,7 @@ from daemon.core import estimate, status_page
 from daemon.core.job import State
 from daemon.core.job_file import Outcome
 from daemon.core.status_page import FailedFile, Made, OpenFile, Trouble, View
+from daemon.core.vitals import has_lasted
 from daemon.overview import MOST_FILES, MOST_JOBS, PastRenders, open_for_reading
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class StatusPages:
         if ledger is not None:
             with closing(ledger):
                 view = self._with_work(view, ledger)
-        return _with_troubles(view, self.live) if self.live is not None else view
+        return _with_troubles(view, self.live, moment) if self.live is not None else view
 
     def _with_work(self, view: View, ledger: Ledger) -> View:
         glance = ledger.glance(MOST_FILES, MOST_JOBS)
@@ -140,14 +141,16 @@ def _on_the_wall(lying: Lying, moment: Instant) -> Lying:
     return replace(lying, waiting=tuple(waiting))
 
 
-def _with_troubles(view: View, live: Live) -> View:
+def _with_troubles(view: View, live: Live, moment: Instant) -> View:
     summary, pulse = live.summary, live.pulse
+    folders = summary.folders if summary.folders and has_lasted(summary.folders, moment.monotonic) else None
     since = view.account.since if view.account is not None else None
     return replace(
         view,
         account=None if summary.trouble is None else Trouble(summary.trouble, since),
         cloud=None if summary.cloud_reason is None else Trouble(summary.cloud_reason),
         root=None if summary.root_reason is None else Trouble(summary.root_reason),
+        folders=None if folders is None else Trouble(folders.reason, folders.since.wall),
         limited=summary.limited,
         is_paused=summary.is_paused,
         is_ledger_away=summary.is_ledger_away,

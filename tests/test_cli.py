@@ -408,7 +408,7 @@ def test_watch_in_a_pipe_prints_lines_and_ends_quietly_by_ctrl_c(folder: Path) -
         with _started("status", "--watch") as process:
             assert _line(process) == "1 queued\n"
             process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 130
+            assert process.wait(60) == 130
             assert process.stderr is not None
             assert process.stderr.read() == ""
 
@@ -419,7 +419,7 @@ def test_watch_ends_quietly_when_nobody_reads_any_more() -> None:
         assert _line(process) == "nothing has run here yet\n"
         assert process.stdout is not None
         process.stdout.close()
-        assert process.wait(10) == 141
+        assert process.wait(60) == 141
         assert process.stderr is not None
         assert process.stderr.read() == ""
 
@@ -557,7 +557,7 @@ def test_simulate_says_where_it_answers_and_ends_by_ctrl_c() -> None:
         first = _line(process)
         assert first.startswith("The simulator answers at http://127.0.0.1:")
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert process.stdout is not None
         assert "AISTUDIOS_API_KEY=k1" in process.stdout.read()
         assert process.stderr is not None
@@ -633,7 +633,7 @@ def test_a_demo_that_is_ended_leaves_nothing_running(folder: Path, number: signa
         while "rendering" not in (line := _line(process)):
             assert line
         process.send_signal(number)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
     events = [json.loads(line) for line in (folder / "demo/chromadrop.log").read_text().splitlines()]
     assert events[-1]["event"] == "daemon.stopped"
     [pid] = [event["pid"] for event in events if event["event"] == "daemon.started"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-EXPORTED_STATES: Final = frozenset({"exported", "finished", "completed", "complete", "done", "success"})
-"""What a state says when the video can be had: API.md names the first; the others can mean nothing else."""
 FAILURE_STATES: Final = frozenset(
     {"fail", "failed", "failure", "error", "errored", "cancel", "canceled", "cancelled", "rejected", "aborted"}
 )
@@ -41,11 +39,6 @@ class Project:
     clothes: frozenset[str] = frozenset()
     credit: float | None = None
     words: str = ""
-
-    @property
-    def is_exported(self) -> bool:
-        """The video can be had."""
-        return self.state in EXPORTED_STATES or self.percent == 100.0  # noqa: PLR2004 - percent
 
     @property
     def has_failed(self) -> bool:

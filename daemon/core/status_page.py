@@ -131,6 +131,7 @@ class View:
         account: what is wrong with it; None for nothing.
         cloud: why it cannot be reached; None where it can.
         root: why the folders are not to be trusted; None where they are.
+        folders: what keeps files and videos waiting for them; None for nothing.
         limited: why nothing more is ordered today; None where it is.
         is_paused: ``inbox/PAUSE`` is there.
         is_ledger_away: nothing is asked until it can be written.
@@ -154,6 +155,7 @@ class View:
     account: Trouble | None = None
     cloud: Trouble | None = None
     root: Trouble | None = None
+    folders: Trouble | None = None
     limited: Limited | None = None
     is_paused: bool = False
     is_ledger_away: bool = False
@@ -244,7 +246,7 @@ def _banners(view: View) -> Iterator[str]:
         )
     yield from _troubles(view)
     is_well = not (view.is_ended or view.account or view.cloud or view.root or view.is_paused or view.limited)
-    if is_well and not (view.is_ledger_away or view.is_blind):
+    if is_well and not (view.folders or view.is_ledger_away or view.is_blind):
         yield (
             '<div id="well" class="banner good"><strong>'
             f"{both('chromadrop is at work, and the account is well', 'chromadrop이 작동 중이며 계정도 정상입니다')}"
@@ -275,6 +277,18 @@ def _troubles(view: View) -> Iterator[str]:
     if view.root is not None:
         title = both("The folders cannot be reached", "폴더에 접근할 수 없습니다")
         yield _banner("bad", title + _since(view.root), _quoted(view.root.reason))
+    if view.folders is not None:
+        title = both("The folders do not take files", "폴더에 파일을 쓸 수 없습니다")
+        yield _banner(
+            "bad",
+            title + _since(view.folders),
+            f"{_quoted(view.folders.reason)} "
+            + both(
+                "It is tried again all the time and nothing is lost. Is the drive full, or a folder write-protected?",
+                "계속 다시 시도하며, 잃어버리는 것은 없습니다. 드라이브가 가득 찼거나 폴더가 쓰기 금지되었는지 "
+                "확인하세요.",
+            ),
+        )
     if view.is_blind:
         yield _banner(
             "bad",

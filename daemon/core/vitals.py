@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from daemon.core.folder_trouble import FolderTrouble
     from daemon.core.job import Deferred
 
 BEAT_SECONDS: Final = 5.0
 """While somebody may ask how the daemon is, it makes a turn so often at least."""
 STUCK_SECONDS: Final = 30.0
 """Without a turn for so long, the main loop is called stuck."""
+FOLDERS_SECONDS: Final = 30.0
+"""When something has waited for our folders for longer, they are called ill: a single try that failed is not."""
 
 
 class Part(enum.StrEnum):
@@ -23,6 +26,7 @@ class Part(enum.StrEnum):
     ACCOUNT = "account"
     CLOUD = "cloud"
     ROOT = "root"
+    FOLDERS = "folders"
     LEDGER = "ledger"
     SCANNER = "scanner"
     MAIN_LOOP = "main_loop"
@@ -60,6 +64,7 @@ class Vitals:
         is_paused: ``inbox/PAUSE`` is there.
         is_stopping: asked to stop.
         is_limited: as much was ordered today as is allowed.
+        folders: what keeps files and videos waiting for our own folders; None for nothing.
     """
 
     turned_at: float
@@ -79,6 +84,7 @@ class Vitals:
     is_paused: bool = False
     is_stopping: bool = False
     is_limited: bool = False
+    folders: FolderTrouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +115,17 @@ def _reasons(vitals: Vitals, now: float) -> Iterator[tuple[Part, str | None]]:
     yield Part.CLOUD, vitals.cloud
     held = "the file server does not answer: no drop is seen" if vitals.held_since is not None else None
     yield Part.ROOT, vitals.root or held
+    folders = vitals.folders
+    yield Part.FOLDERS, folders.reason if folders is not None and has_lasted(folders, now) else None
     yield Part.LEDGER, "it cannot be written: nothing new is asked for until it can" if vitals.is_ledger_away else None
     yield Part.SCANNER, None if vitals.is_scanner_alive else "it has ended or hangs: no drop is seen"
     still = now - vitals.turned_at
     yield Part.MAIN_LOOP, f"it has not turned for {still:.0f} s" if still > STUCK_SECONDS else None
+
+
+def has_lasted(trouble: FolderTrouble, now: float) -> bool:
+    """Whether the folders are ill, and not only slow to take something; ``now`` in monotonic seconds."""
+    return now - trouble.since.monotonic > FOLDERS_SECONDS
 
 
 def delay_of(outcome: Deferred) -> Delay:

@@ -5,6 +5,8 @@ A write that matters is followed by fsync of the file and of its folder, in that
 with O_EXCL.
 Nothing is created below a root whose marker is missing although it was seen before: that is a bare mount point.
 What we make for people has its mode and group before it has its name: never too open, never closed to them.
+Producers may write in most of these folders, so nothing in them is trusted for its name: no file is opened through a
+link, none of ours is taken from another user, and no folder that another user has put a link in place of is entered.
 """
 
 from __future__ import annotations
@@ -57,6 +59,9 @@ _NO_PERMISSIONS: Final = frozenset(
     {errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EOVERFLOW}
 )  # exFAT, CIFS, a group that is not ours or (user_namespaces(7)) not seen, a system call that the service may not make
 _NUMBER: Final = re.compile(r" \((\d{1,9})\)")
+_CLOSED: Final = 0o750  # processing/: others may look, and never write
+_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+_SMALL: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +173,7 @@ class Spool:
         """
         try:
             self._read_marker()
+            self._refuse_strange_folders()
             with self._preparing:
                 if not self._is_prepared:
                     self._prepare()
@@ -178,7 +184,7 @@ class Spool:
     def _read_marker(self) -> None:
         marker = self.places.root / MARKER
         try:
-            text = marker.read_text("utf-8")
+            text = _read_small(marker).decode("utf-8")
         except FileNotFoundError:
             if not self.places.root.is_dir():
                 raise RootUnavailable(f"{self.places.root} is not there") from None
@@ -203,20 +209,31 @@ class Spool:
         """Stopped between our placeholder and the rename onto it."""
         with contextlib.suppress(OSError, UnicodeDecodeError):
             scratch = self.places.root / f"{MARKER}.new"
-            return self._marker_ledger(scratch.read_text("utf-8")) == self._ledger_id
+            return self._marker_ledger(_read_small(scratch).decode("utf-8")) == self._ledger_id
         return False
 
     @staticmethod
     def _marker_ledger(text: str) -> str | None:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             found = json.loads(text)
             if isinstance(found, dict):
                 return str(found.get("ledger"))
         return None
 
-    def _prepare(self) -> None:
+    def _refuse_strange_folders(self) -> None:
+        """A producer who may rename in the root could have us write, as ourselves, wherever a link of his leads."""
         places = self.places
         for folder in (places.inbox, places.processing, places.done, places.failed, places.videos):
+            link = _foreign_link(places.root, folder)
+            if link is not None:
+                raise RootUnavailable(_not_followed(link))
+            if os.path.lexists(folder) and not folder.is_dir() and not folder.is_symlink():
+                raise RootUnavailable(f"{folder} is not a folder: move it away, and the folder is made anew")
+
+    def _prepare(self) -> None:
+        places = self.places
+        self._permits.make_closed_folder(places.processing)
+        for folder in (places.inbox, places.done, places.failed, places.videos):
             self._permits.make_folder(folder)
         self._prove_one_file_system()
         self._downloads = self._choose_downloads()
@@ -232,6 +249,9 @@ class Spool:
             self._was_seen = True
         scratch.unlink(missing_ok=True)  # stopped between link and unlink
         self._put_schema()
+        why = why_exposed(places.processing)
+        if why is not None:
+            self._log.warning("spool.exposed", reason=why)
 
     def _put_texts(self) -> None:
         """Into a root that nobody has used yet, before its marker: what is deleted later does not come back."""
@@ -277,7 +297,7 @@ class Spool:
         # Two bind mounts of one file system have the same st_dev and still refuse: only a real rename tells.
         probe = self.places.inbox / f".chromadrop-probe-{os.getpid()}"
         target = self.places.processing / probe.name
-        probe.write_bytes(b"")
+        _write(probe, b"", _create, is_durable=False)
         try:
             probe.rename(target)
         except OSError as error:
@@ -292,10 +312,10 @@ class Spool:
 
     def _choose_downloads(self) -> Path:
         ours = self.places.processing / ".downloads"
-        self._permits.make_folder_for_parts(ours)
+        self._make_downloads_anew(ours)
         probe = ours / f"probe-{os.getpid()}"
         target = self.places.videos / f".chromadrop-probe-{os.getpid()}"
-        probe.write_bytes(b"")
+        _write(probe, b"", _create, is_durable=False)
         try:
             probe.rename(target)
         except OSError as error:
@@ -303,10 +323,28 @@ class Spool:
             if error.errno != errno.EXDEV:
                 raise
             beside = self.places.videos / ".downloads"
-            self._permits.make_folder_for_parts(beside)
+            self._make_downloads_anew(beside)
             return beside
         target.unlink()
         return ours
+
+    def _make_downloads_anew(self, path: Path) -> None:
+        """As below; before anybody works in it, an open one that cannot be closed is replaced if it is empty."""
+        try:
+            self._make_downloads(path)
+            if path.lstat().st_mode & _WRITABLE_BY_OTHERS:
+                with contextlib.suppress(OSError):  # the service may not close it: chmod with a setgid bit is refused
+                    path.rmdir()
+                self._make_downloads(path)
+        except FilingDeferred as error:
+            raise RootUnavailable(error.reason) from error
+
+    def _make_downloads(self, path: Path) -> None:
+        if path.parent == self.places.processing:
+            self._permits.make_closed_folder(path.parent)
+        else:
+            self._permits.make_folder(path.parent)
+        self._permits.make_folder_for_parts(path)
 
     # --- claim ------------------------------------------------------------------------------------
 
@@ -332,10 +370,12 @@ class Spool:
         self.check_root()
         source, target = self.places.inbox / name, self.places.processing / processing_name
         with _translated(f"move {display(name)} to processing/"):
+            _refuse_foreign_links(self.places.inbox, source.parent)
+            _refuse_foreign_links(self.places.processing, target.parent)
             if is_retry and os.path.lexists(source):
                 _remove_placeholder(target)
             if not self._was_moved(source, target, fingerprint, digest):
-                self._permits.make_folder(target.parent)
+                self._permits.make_closed_folder(target.parent)
                 if is_retry and os.path.lexists(target) and not os.path.lexists(source):
                     # Killed after the move, before it was seen that this is not what was read.
                     self._put_back(target, source)
@@ -409,6 +449,8 @@ class Spool:
         base = self.places.done if filing.is_done else self.places.failed
         wanted = base / filing.name
         with _translated(f"file {display(filing.name)} away"):
+            _refuse_foreign_links(base, wanted.parent)
+            _refuse_foreign_links(self.places.processing, (self.places.processing / filing.processing_name).parent)
             self._permits.make_folder(wanted.parent)
             if filing.is_retry and os.path.lexists(_scratch(wanted, filing.marker)):
                 self._remove_result_placeholders(wanted)
@@ -479,7 +521,7 @@ class Spool:
         if os.path.lexists(source):
             return
         self.check_root()
-        self._permits.make_folder(source.parent)
+        self._permits.make_closed_folder(source.parent)
         scratch = source.with_name(f".{filing.marker}.part")
         _write_durably(scratch, filing.content, self._permits.create)
         scratch.replace(source)
@@ -537,6 +579,7 @@ class Spool:
             return
         result = path.with_name(path.name + RESULT)
         with _translated(f"take away {display(filed_as)}{RESULT}"):
+            _refuse_foreign_links(self.places.failed, path.parent)
             if _marker_in(result) == file_id_marker:
                 path.with_name(path.name + ERROR).unlink(missing_ok=True)
                 path.with_name(path.name + RESULT_TABLE).unlink(missing_ok=True)
@@ -554,7 +597,7 @@ class Spool:
         """
         self.check_root()
         with _translated("make the folder for downloads"):
-            self._permits.make_folder_for_parts(self._downloads)
+            self._make_downloads(self._downloads)
         return self._downloads / f"{self._ledger_id}-{job_id}.part"
 
     def publish(self, job_id: int, folder: str, name: str, *, size: int, sha256: str) -> Video:
@@ -577,9 +620,10 @@ class Spool:
         part = self.part(job_id)
         wanted = self.places.videos / folder / name
         with _translated(f"move the video {display(name)} to videos/"):
+            _refuse_foreign_links(self.places.videos, wanted.parent)
             self._permits.make_folder(wanted.parent)
             self._permits.fit_video(part, wanted.parent)
-            noted = _noted(part)
+            noted = self._noted(part)
             if noted is not None:
                 _remove_placeholder(self.places.root / noted.path)
             number = first_free(lambda n: os.path.lexists(_numbered_path(wanted, n)))
@@ -603,7 +647,7 @@ class Spool:
             FilingDeferred: the file system refused for now.
         """
         part = self.part(job_id)
-        video = _noted(part)
+        video = self._noted(part)
         if video is None:
             return None
         target = self.places.root / video.path
@@ -612,8 +656,23 @@ class Spool:
                 if not _is_one_file(part, target):
                     return None
                 part.unlink()  # stopped between link and unlink
-            if target.stat().st_size == video.bytes and _digest(target) == video.sha256:
+            if target.lstat().st_size == video.bytes and _digest(target) == video.sha256:
                 _sync_folder(target.parent)
+                return video
+        return None
+
+    def _noted(self, part: Path) -> Video | None:
+        """Where a download was about to appear, if it ever was; only a note of our own, of a place in videos/, counts.
+
+        Of our own is what belongs to whom its folder belongs to, which `part` has seen to be us.
+        """
+        note = part.with_suffix(".note")
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            found = json.loads(_read_small(note, owner=note.parent.lstat().st_uid))
+            video = Video(str(found["path"]), int(found["bytes"]), str(found["sha256"]))
+            target = self.places.root / video.path
+            is_inside = ".." not in target.relative_to(self.places.videos).parts
+            if is_inside and _foreign_link(self.places.videos, target.parent) is None:
                 return video
         return None
 
@@ -762,32 +821,58 @@ class _Permits:
             with contextlib.suppress(FileExistsError):
                 path.mkdir()
         else:
-            self._make_fitting(path)
+            self._make_fitting(path, self._sharing.folders_mode)
+        _sync_folder(path.parent)
+
+    def make_closed_folder(self, path: Path) -> None:
+        """As above, for processing/ and what lies in it: its group may look, and nobody else may ever write."""
+        if path.is_dir():
+            return
+        self.make_closed_folder(path.parent)
+        if self._sharing.group is None:
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(_CLOSED)
+        else:
+            self._make_fitting(path, _CLOSED, is_exact=False)
         _sync_folder(path.parent)
 
     def make_folder_for_parts(self, path: Path) -> None:
-        """As above; nobody else looks into it where videos have a mode, for a part has another until it is whole."""
-        if self._sharing.videos_mode is None:
-            self.make_folder(path)
-            return
-        self.make_folder(path.parent)
+        """The folder, whose parent is there, for nobody but us; one that is not ours is refused.
+
+        Raises:
+            FilingDeferred: a link, a file, or another user's folder has its name.
+        """
         with contextlib.suppress(FileExistsError):
             path.mkdir(0o700)
             _sync_folder(path.parent)
         found = path.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_mode & 0o077 and found.st_uid == os.geteuid():
+        if not stat.S_ISDIR(found.st_mode) or not _is_ours(found, path.parent):
+            raise FilingDeferred(
+                f"{path} is not a folder of the daemon's own (it belongs to the user with the number {found.st_uid}), "
+                f"so no download is put there: remove it, and take the leave to write in {path.parent} from others"
+            )
+        if found.st_mode & 0o077:
             with _open_folder(path) as descriptor:
-                self._set_mode(descriptor, 0o700, found)
+                self._close(descriptor, found)
 
-    def _make_fitting(self, path: Path) -> None:
+    def _close(self, descriptor: int, found: os.stat_result) -> None:
+        if self._sharing.videos_mode is not None:  # a part has another mode until it is whole
+            self._set_mode(descriptor, 0o700, found)
+            return
+        try:
+            os.fchmod(descriptor, 0o700 | found.st_mode & stat.S_ISGID)
+        except OSError as error:
+            if error.errno not in _NO_PERMISSIONS:
+                raise
+
+    def _make_fitting(self, path: Path, mode: int | None, *, is_exact: bool = True) -> None:
         # Under another name until it fits: stopped in between, a folder that is there would never be mended.
-        mode = self._sharing.folders_mode
         scratch = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
         try:
             with contextlib.suppress(FileExistsError):
                 scratch.mkdir(0o777 if mode is None else mode & 0o777)
             with _open_folder(scratch) as descriptor:
-                self._fit(descriptor, mode, None)
+                self._fit(descriptor, mode if is_exact else None, None)
             scratch.rename(path)
         except OSError:
             # Another thread, or another daemon, was quicker: over a folder that holds something rename(2) does nothing.
@@ -1010,6 +1095,69 @@ def _moved(source: Path, target: Path) -> bool:
     return True
 
 
+# --- whose it is ----------------------------------------------------------------------------------
+
+
+def why_exposed(folder: Path) -> str | None:
+    """What is to be done where others may write in processing/, and so may put anything in the place of anything.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if not mode & _WRITABLE_BY_OTHERS:
+        return None
+    return (
+        f"{folder} may be written by others than the daemon (mode {mode:04o}), and should not be: chmod g-w,o-w on it; "
+        "producers need nothing in it"
+    )
+
+
+def _is_ours(found: os.stat_result, folder: Path) -> bool:
+    """Whether it has the owner that what we make in this folder has: of a network drive that may be another number."""
+    if found.st_uid == os.geteuid():
+        return True
+    probe = folder / f".chromadrop-probe-{os.getpid()}-{threading.get_ident()}"
+    probe.unlink(missing_ok=True)
+    descriptor = _create(probe)
+    try:
+        return os.fstat(descriptor).st_uid == found.st_uid
+    finally:
+        os.close(descriptor)
+        probe.unlink(missing_ok=True)
+
+
+def _foreign_link(base: Path, folder: Path) -> Path | None:
+    """The first link on the way from base to folder that neither root nor we have made, if there is one."""
+    way = [path for path in (folder, *folder.parents) if base in path.parents]
+    for path in reversed(way or [folder] if folder != base else []):
+        with contextlib.suppress(FileNotFoundError):
+            found = path.lstat()
+            if stat.S_ISLNK(found.st_mode) and found.st_uid not in {0, os.geteuid()}:
+                return path
+    return None
+
+
+def _refuse_foreign_links(base: Path, folder: Path) -> None:
+    link = _foreign_link(base, folder)
+    if link is not None:
+        raise FilingDeferred(_not_followed(link))
+
+
+def _not_followed(link: Path) -> str:
+    return (
+        f"{link} is a link that another user has made (number {link.lstat().st_uid}), and is not followed: remove it, "
+        "or, if it is meant, have root make it"
+    )
+
+
+def _read_small(path: Path, *, owner: int | None = None) -> bytes:
+    with _open_plain(path) as opened:
+        if owner is not None and os.fstat(opened.fileno()).st_uid != owner:
+            raise OSError(errno.EPERM, "it belongs to another user", str(path))
+        return bytes(opened.read(_SMALL))
+
+
 # --- small things ---------------------------------------------------------------------------------
 
 
@@ -1054,14 +1202,6 @@ def _with_all_beside(path: Path) -> Iterator[Path]:
 
 def _scratch(target: Path, marker: str) -> Path:
     return target.with_name(f".{marker}.part")
-
-
-def _noted(part: Path) -> Video | None:
-    """Where a download was about to appear, if it ever was."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        found = json.loads(part.with_suffix(".note").read_bytes())
-        return Video(str(found["path"]), int(found["bytes"]), str(found["sha256"]))
-    return None
 
 
 def _is_page_of_ours(page: Path) -> bool:

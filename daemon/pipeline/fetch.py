@@ -84,22 +84,25 @@ def look(studio: Fetcher, job: Job, *, is_still: bool = False) -> Looked:
 def _is_standing_still(job: Job, outcome: object) -> bool:
     if isinstance(outcome, Progressed):
         return outcome.percent == job.progress
-    return isinstance(outcome, Deferred) and not outcome.is_outage
+    return isinstance(outcome, Deferred) and not outcome.is_outage and not outcome.is_bounded
 
 
-def _told_by_project(studio: Fetcher, job: Job) -> Rendered | Refused | None:
-    """What the project's state says of the render's end; None where it says nothing, which it need not."""
+def _told_by_project(studio: Fetcher, job: Job) -> Refused | None:
+    """What the project's state says of a render that has failed; None where it says nothing of the kind.
+
+    A state that says the opposite is not believed: only the progress gives a link that is meant for downloading.
+    """
     try:
         project = studio.project(job.project_id or "")
     except (CloudDeferred, AccountTroubled):
         return None
     except Exception:  # noqa: BLE001 - asked only because it may help; the look itself has its outcome
         return None
-    if project.has_failed:
-        said = f": {project.words}" if project.words else ""
-        credit = "; it says that no credit was taken" if project.credit == 0 else ""
-        return Refused(f"the cloud says that the render ended as {project.state}{said}{credit}")
-    return Rendered(project.url) if project.is_exported and project.url is not None else None
+    if not project.has_failed:
+        return None
+    said = f": {project.words}" if project.words else ""
+    credit = "; it says that no credit was taken" if project.credit == 0 else ""
+    return Refused(f"the cloud says that the render ended as {project.state}{said}{credit}")
 
 
 def _look(studio: Fetcher, job: Job) -> Looked:

@@ -423,7 +423,7 @@ def test_a_share_that_answers_with_errors_is_unavailable(
 ) -> None:
     """And is back as soon as it answers again."""
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_text", _refuse(code))
+        patch.setattr(spool_module, "_open_plain", _refuse(code))
         with pytest.raises(RootUnavailable):
             spool.check_root()
     spool.check_root()

@@ -504,21 +504,71 @@ def test_a_full_disk_is_no_fault_of_the_cloud(studio: Studio, part: Path, monkey
     assert part.read_bytes() == VIDEO
 
 
-def test_a_part_that_is_a_link_or_no_file_is_never_opened(studio: Studio, part: Path) -> None:
-    """Somebody's symbolic link, FIFO, or folder is not written to."""
-    victim = part.parent / "victim"
-    victim.write_text("mine")
+ENDLESS = "a FIFO that nobody reads or writes"
+
+
+@pytest.fixture(params=["link", "dangling", "hard link", ENDLESS])
+def plant(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Path], Path]:
+    """Puts something that is not the daemon's in a file's place; a sound sidecar that it leads to is the victim."""
+    victim = tmp_path / "victim"
+    document = {"etag": '"v1"', "total": len(VIDEO), "boot_id": download_module._THIS_BOOT}
+    victim.write_text(json.dumps(document))
+
+    def put(path: Path) -> Path:
+        match request.param:
+            case "link":
+                path.symlink_to(victim)
+            case "dangling":
+                path.symlink_to(tmp_path / "made")
+            case "hard link":
+                path.hardlink_to(victim)
+            case _:
+                os.mkfifo(path)
+        return victim
+
+    return put
+
+
+@pytest.mark.parametrize("place", [".part", ".json", ".json.tmp"])
+def test_what_is_not_the_daemons_own_is_put_aside(
+    studio: Studio, part: Path, plant: Callable[[Path], Path], place: str
+) -> None:
+    """Nothing is written through a link, waited for, or resumed from: the download starts afresh in files of its own."""
+    if place != ".part":
+        part.write_bytes(b"\0" * 100_000)
+    victim = plant(part.with_suffix(place))
+    before = victim.read_bytes()
     with WireServer(Store()) as server:
-        part.symlink_to(victim)
-        assert isinstance(failing(studio, server, part), FilingDeferred)
-        part.unlink()
-        os.mkfifo(part)
-        assert isinstance(failing(studio, server, part), FilingDeferred)
-        part.unlink()
-        part.mkdir()
+        fetch(studio, server, part)
+        assert header(server.requests[0], "Range") is None
+    assert part.read_bytes() == VIDEO
+    assert not part.is_symlink()
+    assert json.loads(sidecar_of(part).read_text())["etag"] == '"v1"'
+    assert not sidecar_of(part).is_symlink()
+    assert victim.read_bytes() == before
+    assert not (victim.parent / "made").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file to another user")
+@pytest.mark.parametrize("place", [".part", ".json"])
+def test_another_users_part_or_sidecar_is_not_gone_on_with(studio: Studio, part: Path, place: str) -> None:
+    """What another user has put there may hold anything: nothing of it ends up in a video."""
+    _interrupted(studio, part)
+    part.write_bytes(b"\0" * 100_000)
+    os.chown(part.with_suffix(place), 61002, -1)
+    with WireServer(Store()) as server:
+        fetch(studio, server, part)
+        assert header(server.requests[0], "Range") is None
+    assert part.read_bytes() == VIDEO
+    assert {path.stat().st_uid for path in (part, sidecar_of(part))} == {os.geteuid()}
+
+
+def test_a_folder_in_the_place_of_a_part_is_told(studio: Studio, part: Path) -> None:
+    """It is not taken away, for it may hold something."""
+    part.mkdir()
+    with WireServer(Store()) as server:
         assert isinstance(failing(studio, server, part), FilingDeferred)
         assert server.connections == 0
-    assert victim.read_text() == "mine"
 
 
 def test_a_part_that_could_not_be_synced_is_not_trusted_again(

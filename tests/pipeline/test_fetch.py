@@ -100,22 +100,19 @@ def test_a_state_that_says_failure_ends_the_job_with_the_vendors_words(project: 
     assert looked == Looked(1, Refused(reason))
 
 
-def test_also_where_the_look_says_no_or_gives_no_link() -> None:
-    """Such an answer is standing still, too."""
-    looked = fetch.look(Cloud(trouble=BOUNDED, described=Project("p1", state="failed")), STILL, is_still=True)
-    assert isinstance(looked.outcome, Refused)
-
-
-def test_a_link_that_only_the_project_knows_is_taken() -> None:
-    """The progress may be stuck while the video is there."""
-    looked = fetch.look(Cloud(answer=Answer(42.0), described=Project("p1", "exported", url=URL)), STILL, is_still=True)
-    assert looked == Looked(1, Rendered(URL))
+def test_also_where_the_look_makes_no_sense_or_gives_no_link() -> None:
+    """Such an answer is standing still, too; a plain no has an end of its own."""
+    told = Project("p1", state="failed")
+    assert isinstance(
+        fetch.look(Cloud(trouble=CloudDeferred("?"), described=told), STILL, is_still=True).outcome, Refused
+    )
+    assert isinstance(fetch.look(Cloud(trouble=BOUNDED, described=told), STILL, is_still=True).outcome, Deferred)
 
 
 @pytest.mark.parametrize(
     "described",
     [
-        Project("p1", state="progress", url=URL),
+        Project("p1", state="exported", url=URL),
         Project("p1"),
         BOUNDED,
         AccountTroubled("x", is_credential=True),

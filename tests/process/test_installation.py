@@ -241,7 +241,8 @@ def test_every_log_query_tells_what_happened(tmp_path: Path) -> None:
 
 
 TO_SCHEMA_1: Final = """
-DROP INDEX ix_jobs_project_id; ALTER TABLE jobs DROP COLUMN asked_at; ALTER TABLE jobs DROP COLUMN is_adopted;
+DROP INDEX ix_jobs_project_id; DROP INDEX ix_jobs_asked_at; DROP INDEX ix_jobs_settled_at;
+ALTER TABLE jobs DROP COLUMN asked_at; ALTER TABLE jobs DROP COLUMN is_adopted;
 DROP TABLE notices; UPDATE notes SET value = '"1"' WHERE key = 'schema_version';
 """
 

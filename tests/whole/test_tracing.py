@@ -328,16 +328,3 @@ def test_what_was_made_long_after_is_another_order(world: World) -> None:
     world.start()
     world.pass_time(SEARCH_SECONDS)
     assert world.files("failed")[0] == "x.yaml"
-
-
-def test_a_render_that_only_seemed_to_have_ended_still_takes_its_place(tmp_path: Path) -> None:
-    """The project called it exported, so another one began; the download found nothing: both count as renders now."""
-    world = World(tmp_path, limits=Limits(max_rendering=1))
-    world.cloud.has_project = True
-    world.cloud.look_faults.extend([FakeLook(42.0, None)] * 30)
-    world.cloud.download_faults.extend([CloudDeferred("not there", is_bounded=True)] * 3)
-    world.drop("x.yaml", yaml_of("one", "two", "three"))
-    world.cloud.described["project1"] = Project("project1", "exported", url="https://cdn.test/project1.mp4")
-    world.pass_time(30)
-    assert len(world.cloud.asked) == 2
-    world.kill()

@@ -130,9 +130,13 @@ class Figures:
         """All figures, and their content type.
 
         Args:
-            accept: the header of that name: OpenMetrics where it is asked for, else Prometheus' text.
+            accept: the header of that name: OpenMetrics where it is asked for, else Prometheus' text,
+                also where it makes no sense.
         """
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except ValueError:  # a version that is none
+            encode, content_type = choose_encoder("")
         return encode(self.registry), content_type
 
 

@@ -27,6 +27,8 @@ RETRY_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 1.0
 """The end is waited for so long at most; a frozen share may hold who reads the overview."""
 _BACKLOG: Final = 32
+_REST_SECONDS: Final = 1.0
+"""After a turn that failed as a whole, so that the next ones do not follow each other without a breath."""
 _NOT_HERE: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 """One of the addresses of a name that this machine does not have, such as ::1 without IPv6."""
 _TRANSIENT: Final = {errno.EAGAIN, errno.ECONNABORTED, errno.EPROTO, errno.EINTR}
@@ -70,10 +72,14 @@ class Listener:
         self._sockets: list[socket.socket] = []
         self._retry_at = float("-inf")
         self._trouble = ""
-        self._is_stopping = False
+        self._is_stopping = threading.Event()
         self._alarm, self._waker = socket.socketpair()
         self._alarm.setblocking(False)
         self._waker.setblocking(False)
+        # For life: a new one for each turn would want a descriptor when there may be none.
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._alarm, selectors.EVENT_READ)
+        self._watched: list[socket.socket] = []
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
     def start(self) -> None:
@@ -82,12 +88,13 @@ class Listener:
 
     def stop(self) -> None:
         """Give the address back, and cut what is open; also without a `start`."""
-        self._is_stopping = True
+        self._is_stopping.set()
         self._wake()
         if self._thread.ident is not None:
             self._thread.join(STOP_SECONDS)
         self._connections.close(STOP_SECONDS)
         if not self._thread.is_alive():  # a name server may hold it; then the process' end closes them
+            self._selector.close()
             self._alarm.close()
             self._waker.close()
 
@@ -97,10 +104,17 @@ class Listener:
 
     def _run(self) -> None:
         try:
-            while not self._is_stopping:
-                self._turn()
+            while not self._is_stopping.is_set():
+                self._try_turn()
         finally:
             self._close()
+
+    def _try_turn(self) -> None:
+        try:
+            self._turn()
+        except OSError as error:  # the system is short of something: as good as an address in use
+            self._give_up(error)
+            self._is_stopping.wait(_REST_SECONDS)
 
     def _turn(self) -> None:
         if not self._sockets and self._clock() >= self._retry_at:
@@ -108,20 +122,27 @@ class Listener:
         cut_at = self._connections.cut_late(self._clock())
         times = [cut_at] if self._sockets else [cut_at, self._retry_at]
         wake_at = min((time for time in times if time is not None), default=None)
-        # Who finds no room waits in the system's queue.
-        waiting = self._sockets if self._connections.has_room else []
-        for listening in self._wait(waiting, None if wake_at is None else max(0.0, wake_at - self._clock())):
+        # Who finds no room waits in the system's queue until one that is served has ended, or is cut for it.
+        may_come = self._connections.has_room or self._connections.can_make_room
+        self._watch(self._sockets if may_come else [])
+        for listening in self._wait(None if wake_at is None else max(0.0, wake_at - self._clock())):
             self._accept(listening)
 
-    def _wait(self, sockets: Sequence[socket.socket], seconds: float | None) -> Iterator[socket.socket]:
-        with selectors.DefaultSelector() as selector:
-            for one in (*sockets, self._alarm):
-                selector.register(one, selectors.EVENT_READ)
-            ready = [key.fileobj for key, _ in selector.select(seconds)]
+    def _watch(self, sockets: Sequence[socket.socket]) -> None:
+        """Be woken by these, and by no others."""
+        while self._watched and self._watched != sockets:
+            self._selector.unregister(self._watched.pop())
+        for one in sockets[len(self._watched) :]:
+            self._selector.register(one, selectors.EVENT_READ)
+            self._watched.append(one)
+
+    def _wait(self, seconds: float | None) -> list[socket.socket]:
+        """Those at which somebody waits."""
+        ready = [key.fileobj for key, _ in self._selector.select(seconds)]
         if self._alarm in ready:
             with suppress(BlockingIOError):
                 self._alarm.recv(4096)
-        return (one for one in sockets if one in ready)
+        return [one for one in self._watched if one in ready]
 
     # --- the address ------------------------------------------------------------------------------
 
@@ -174,7 +195,10 @@ class Listener:
             self._log.error("http.unavailable", address=address, reason=reason, retry_seconds=self._retry_seconds)
 
     def _accept(self, listening: socket.socket) -> None:
-        if not self._connections.has_room or listening not in self._sockets:
+        if listening not in self._sockets:
+            return
+        if not self._connections.has_room:
+            self._connections.make_room()
             return
         try:
             connection, _ = listening.accept()
@@ -186,6 +210,7 @@ class Listener:
         self._connections.take(connection, self._clock())
 
     def _close_sockets(self) -> None:
+        self._watch([])
         for listening in self._sockets:
             listening.close()
         self._sockets = []

@@ -2,7 +2,8 @@
 
 The order of the writes keeps the sidecar honest: it is gone before the part is emptied, and back, naming the new
 content, before the first new byte. So a part never lies beside a sidecar of other content, wherever the daemon dies;
-after a reboot, when pages that were never synced may be zero, no part is trusted at all.
+after a reboot, when pages that were never synced may be zero, no part is trusted at all. Nor is a part or a sidecar
+that is a link, no file, or another user's: it is removed, and never written into, waited for, or read.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ _SLICE_SECONDS: Final = 0.5  # how soon a stalled download notices that it shoul
 _SLOW_SECONDS: Final = 60.0
 _SLOW_BYTES: Final = 60 * 1024  # less in a minute is a trickle, which would hold its worker for ever
 _ERROR_BYTES: Final = 4_096
+_SIDECAR_BYTES: Final = 4_096
+_NEW: Final = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NOT_OURS: Final = frozenset({errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO})  # a link, another's, no file
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 _UNSATISFIED: Final = re.compile(r"bytes \*/([0-9]{1,18})")
 _STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e]{0,512}"')
@@ -175,7 +179,9 @@ class _PartFile:
             if _STRONG_ETAG.fullmatch(etag):
                 text = json.dumps(asdict(_Sidecar(etag, total, _THIS_BOOT)))
                 fresh = self._path.with_suffix(".json.tmp")
-                fresh.write_text(text, encoding="ascii")
+                fresh.unlink(missing_ok=True)
+                with os.fdopen(os.open(fresh, _NEW | os.O_WRONLY, 0o666), "w", encoding="ascii") as opened:
+                    opened.write(text)
                 fresh.replace(sidecar_of(self._path))
 
     def write(self, chunk: bytes) -> None:
@@ -213,18 +219,24 @@ class _PartFile:
             raise
 
     def _opened(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        """The part that is there if it can be trusted, else an empty one in its place."""
         with _Filing(self._path, self._redactor):
-            fd = os.open(self._path, flags, 0o666)
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                os.close(fd)
-                raise OSError(errno.EINVAL, "it is not a regular file")
-        return fd
+            try:
+                return _open_own(self._path, os.O_RDWR)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if error.errno not in _NOT_OURS:
+                    raise
+                sidecar_of(self._path).unlink(missing_ok=True)
+                self._path.unlink()
+            return os.open(self._path, _NEW | os.O_RDWR, 0o666)
 
     def _sidecar(self) -> _Sidecar | None:
-        """None where it is missing, unreadable, or of another boot."""
+        """None where it is missing, unreadable, not ours, or of another boot."""
         try:
-            document = json.loads(sidecar_of(self._path).read_text(encoding="ascii"))
+            with os.fdopen(_open_own(sidecar_of(self._path), os.O_RDONLY), "rb") as opened:
+                document = json.loads(opened.read(_SIDECAR_BYTES).decode("ascii"))
             sidecar = _Sidecar(**document)
         except (OSError, ValueError, TypeError, RecursionError):
             return None
@@ -234,6 +246,20 @@ class _PartFile:
             and (sidecar.total is None or (type(sidecar.total) is int and sidecar.total > 0))
         )
         return sidecar if is_sound and sidecar.boot_id == _THIS_BOOT else None
+
+
+def _open_own(path: Path, access: int) -> int:
+    """Open a file of our own: a regular one with one name, of the owner that its folder has.
+
+    Whoever names the folder has seen to it that it is ours; on a network drive that may be another number than the
+    process's. Nothing waits, nothing is made, and no link is followed.
+    """
+    fd = os.open(path, access | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1 and found.st_uid == path.parent.stat().st_uid:
+        return fd
+    os.close(fd)
+    raise OSError(errno.EPERM, "it is not a file of the daemon's own")
 
 
 class _Filing:
