@@ -32,7 +32,7 @@ from daemon.edges.inbox_watch import InboxWatch, Pulse, WatchSettings
 from daemon.edges.ledger import Ledger
 from daemon.edges.notifier import CommandOutlet, UrlOutlet, find_program
 from daemon.edges.service_manager import Supervisor
-from daemon.edges.spool import MARKER, Places, Sharing, Spool
+from daemon.edges.spool import MARKER, Places, Sharing, Spool, read_small
 from daemon.edges.studio import Studio
 from daemon.models_watch import PAGE as MODELS_PAGE
 from daemon.models_watch import ModelsSource
@@ -252,10 +252,10 @@ def marker_ledger(root: Path) -> str | None:
     try:
         if not root.is_dir():
             raise RootUnavailable(f"{root} is not there: make it, mount it, or set folders.root")
-        found = json.loads(marker.read_text("utf-8"))
+        found = json.loads(read_small(marker))
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     except OSError as error:
         raise RootUnavailable(f"{error.filename or root}: {error.strerror or error}") from error

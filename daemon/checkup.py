@@ -29,7 +29,7 @@ from daemon.core.errors import (
     RootUnavailable,
 )
 from daemon.edges.ledger import is_daemon_alive
-from daemon.edges.spool import MARKER, group_number
+from daemon.edges.spool import MARKER, group_number, why_exposed, why_not_entered
 from daemon.overview import open_for_reading
 
 if TYPE_CHECKING:
@@ -222,6 +222,10 @@ def _check_folders(paths: Paths) -> Iterator[Finding]:
     usable: dict[str, Path] = {}
     for name, folder in folders.items():
         try:
+            why = why_not_entered(paths.root, folder)
+            if why is not None:
+                yield Finding("folder", False, why, PROBLEM)
+                continue
             usable[name] = _existing(folder)
             with _probe_file(usable[name]):
                 pass
@@ -258,7 +262,11 @@ def _check_group(config: Config) -> Iterator[Finding]:
 
 
 def _check_sharing(config: Config, paths: Paths) -> Iterator[Finding]:
-    """Folders that were there before are never changed; where they differ from what is set, producers are shut out."""
+    """Folders that were there before are never changed: who is shut out, or let in, by what they are."""
+    with suppress(OSError):
+        why = why_exposed(paths.processing)
+        if why is not None:
+            yield Finding("sharing", False, why)
     mode, group = config.folders.mode_bits, config.folders.group
     number = None if group is None else group_number(group)
     for folder in (paths.inbox, paths.done, paths.failed, paths.videos):

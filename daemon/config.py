@@ -351,7 +351,7 @@ class Folders(_Section):
     mode: Annotated[str, AfterValidator(_check_folders_mode)] | None = Field(
         default=None,
         description='Permissions of the folders that are made, as octal text such as "2775"; '
-        "null is what the umask leaves.",
+        "null is what the umask leaves. processing/ is never for others to write.",
     )
     group: Annotated[str, AfterValidator(_check_group)] | None = Field(
         default=None,

@@ -524,6 +524,8 @@ class Dispatcher:
         self._start_due(now)
         self._record(now)
         self._measure_absence(now)
+        if self.is_finished:
+            self._notifying.close()
         if not self.is_stopping:
             self._status.start_due(now, is_root_there=self._root_reason is None)
         return self._next_wake(now)

@@ -7,6 +7,7 @@ Nothing waits for a notice. Everything here runs on the dispatcher's thread.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -30,6 +31,10 @@ NOTE: Final = "account_told"
 """The ledger's note with the last word on the account: ``{"troubled": bool, "at": wall-clock seconds}``."""
 BACK_OFF_SECONDS: Final = 5.0
 LEDGER_RETRY_SECONDS: Final = 1.0
+GIVEN_UP_SECONDS: Final = 60.0
+"""Between two lines at least that say of the same sink that notices were given up for the same reason."""
+MOST_NAMED: Final = 5
+"""Files that such a line names."""
 
 _INFO, _WARNING, _ERROR = 20, 30, 40
 
@@ -97,6 +102,34 @@ class _Line:
         self.due_at = float("-inf")
 
 
+@dataclass(slots=True)
+class _Burst:
+    """What was given up for one reason since a line said so.
+
+    Attributes:
+        said_at: when one did, on the monotonic clock.
+        notices: so many since.
+        files: the first of theirs.
+        fields: what is known of a single one.
+    """
+
+    said_at: float = float("-inf")
+    notices: int = 0
+    files: list[str] = field(default_factory=list)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def due_at(self) -> float:
+        """When the next line may be said, on the monotonic clock."""
+        return self.said_at + GIVEN_UP_SECONDS
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """What it says."""
+        more = self.fields if self.notices == 1 else {}
+        return {"notices": self.notices, "files": self.files, **more}
+
+
 class Notifying:
     """The outbox, and what is known of the account for it.
 
@@ -124,6 +157,7 @@ class Notifying:
         self._writer = notify.Writer(ledger.id, root)
         self._lines = {sink: _Line() for sink in plan.outlets}
         self._news = AccountNews()
+        self._given_up: dict[tuple[Sink | None, str], _Burst] = {}
 
     @property
     def due_at(self) -> float | None:
@@ -131,6 +165,7 @@ class Notifying:
         times = [line.due_at for line in self._lines.values() if line.waiting and not line.is_busy]
         if self._is_wanted(Kind.ACCOUNT) and self._news.due_at is not None:
             times.append(self._news.due_at)
+        times += [burst.due_at for burst in self._given_up.values() if burst.notices]
         return min(times, default=None)
 
     @property
@@ -144,7 +179,7 @@ class Notifying:
         for notice_id, sink in self._ledger.pending_notices():
             line = self._lines.get(sink)
             (line.waiting if line is not None else gone).append(notice_id)
-        self._give_up(gone, "nothing is set any more that could be told")
+        self._drop(gone, "nothing is set any more that could be told")
         last = self._ledger.read_note(NOTE) if self._is_wanted(Kind.ACCOUNT) else None
         if last is not None:
             ago = min(max(0.0, now.wall - last["at"]), ACCOUNT_SECONDS)
@@ -193,11 +228,12 @@ class Notifying:
         for notice, number in zip(notices, numbers, strict=True):
             self._lines[notice.sink].waiting.append(number)
         for sink, line in self._lines.items():
-            self._give_up(line.drop_oldest(MOST_KEPT), f"more than {MOST_KEPT} wait", sink=sink)
+            self._drop(line.drop_oldest(MOST_KEPT), f"more than {MOST_KEPT} wait", sink)
 
     def start_due(self, now: Instant) -> None:
         """Say what is to be said of the account, and begin a try for every sink that is free."""
         self._tell_of_account(now)
+        self._say_given_up(now.monotonic)
         for sink, line in self._lines.items():
             if line.waiting and not line.is_busy and line.due_at <= now.monotonic:
                 line.is_busy = True
@@ -230,7 +266,7 @@ class Notifying:
         elif message.is_final or notice.tries + 1 >= self._plan.tries:
             line.forget_first()
             line.reason = "" if message.is_final else message.reason
-            self._give_up([notice.id], message.reason, sink=message.sink, tries=notice.tries + 1, **_named(notice))
+            self._give_up(notice, message)
         else:
             self._defer(line, notice, message, now)
 
@@ -243,10 +279,47 @@ class Notifying:
             line.reason = message.reason
             self._desk.log(_WARNING, "notice.deferred", sink=message.sink, reason=message.reason, **_named(notice))
 
-    def _give_up(self, numbers: list[int], reason: str, **fields: Any) -> None:
-        if numbers:
-            self._desk.work.notices_ended += numbers
-            self._desk.log(_ERROR, "notice.given_up", reason=reason, notices=len(numbers), **fields)
+    # --- what is given up -------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Nothing more comes: say what was given up and is not said yet."""
+        self._say_given_up(float("inf"))
+
+    def _give_up(self, notice: Notice, message: NoticeEnded) -> None:
+        burst = self._count_given_up([notice.id], message.reason, message.sink)
+        burst.fields = {"tries": notice.tries + 1, **_named(notice)}
+        _name(burst, notice)
+
+    def _drop(self, numbers: Sequence[int], reason: str, sink: Sink | None = None) -> None:
+        if not numbers:
+            return
+        burst = self._count_given_up(numbers, reason, sink)
+        with suppress(LedgerUnavailable):  # then it is said without names
+            for number in numbers[: MOST_NAMED - len(burst.files)]:
+                _name(burst, self._ledger.notice(number))
+
+    def _count_given_up(self, numbers: Sequence[int], reason: str, sink: Sink | None) -> _Burst:
+        self._desk.work.notices_ended += numbers
+        burst = self._given_up.setdefault((sink, reason), _Burst())
+        burst.notices += len(numbers)
+        return burst
+
+    def _say_given_up(self, now: float) -> None:
+        for (sink, reason), burst in list(self._given_up.items()):
+            if burst.due_at > now:
+                continue
+            if not burst.notices:
+                del self._given_up[sink, reason]
+                continue
+            named = {} if sink is None else {"sink": sink}
+            self._desk.log(_ERROR, "notice.given_up", reason=reason, **named, **burst.line)
+            self._given_up[sink, reason] = _Burst(said_at=now)
+
+
+def _name(burst: _Burst, notice: Notice) -> None:
+    file = notice.body.get("file")
+    if file is not None and len(burst.files) < MOST_NAMED:
+        burst.files.append(file)
 
 
 def _named(notice: Notice) -> dict[str, str]:

@@ -429,6 +429,28 @@ def test_a_group_that_is_not_ours_is_a_problem(tmp_path: Path, monkeypatch: pyte
     assert finding.is_ok
 
 
+def test_a_processing_folder_that_others_may_write_in_is_a_warning(tmp_path: Path) -> None:
+    """Who can write there can put anything in the place of a download; it works all the same."""
+    (tmp_path / "processing").mkdir()
+    (tmp_path / "processing").chmod(0o2770)
+    (finding,) = _sharing(tmp_path, "done: done")
+    assert (finding.is_ok, finding.exit_code) == (False, 0)
+    assert "chmod g-w,o-w on it" in finding.text
+    (tmp_path / "processing").chmod(0o2750)
+    assert _sharing(tmp_path, "done: done") == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a link to another user")
+def test_a_folder_that_is_another_users_link_is_a_problem(tmp_path: Path) -> None:
+    """The daemon would not enter it; nothing is tried in it."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "videos").symlink_to(tmp_path / "elsewhere")
+    os.chown(tmp_path / "videos", 61002, -1, follow_symlinks=False)
+    (finding,) = [finding for finding in _check(tmp_path) if "another user has made" in finding.text]
+    assert (finding.kind, finding.is_ok, finding.exit_code) == ("folder", False, 1)
+    assert "remove it" in finding.text
+
+
 def test_a_folder_that_producers_cannot_write_in_is_a_warning(tmp_path: Path) -> None:
     """Folders that are there are never changed, so it says how; nothing is said of those that fit."""
     for name, mode in (("inbox", 0o755), ("done", 0o775), ("processing", 0o700)):

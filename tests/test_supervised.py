@@ -12,7 +12,9 @@ import pytest
 
 from daemon.app import Daemon, Reload, Settings, redactor, state_text
 from daemon.checkup import load_with_credential
+from daemon.core.folder_trouble import FolderTrouble
 from daemon.core.report import Stop
+from daemon.core.schedule import Instant
 from daemon.dispatcher import Summary
 from daemon.edges.inbox_watch import Pulse
 
@@ -50,12 +52,13 @@ def test_where_all_is_well_it_is_counts() -> None:
         ({"trouble": "no credit left"}, "account trouble: no credit left"),
         ({"cloud_reason": "no connection"}, "cloud away: no connection"),
         ({"root_reason": "the marker is gone"}, "root lost: the marker is gone"),
+        ({"folders": FolderTrouble("disk full", Instant(1.0, 2.0))}, "waiting for the folders: disk full"),
         ({"is_paused": True}, "paused"),
         ({"is_ledger_away": True}, "the ledger cannot be written"),
         ({"is_stopping": True}, "stopping"),
     ],
 )
-def test_what_is_wrong_comes_first(trouble: dict[str, str | bool], expected: str) -> None:
+def test_what_is_wrong_comes_first(trouble: dict[str, str | bool | FolderTrouble], expected: str) -> None:
     """With its reason where there is one."""
     assert state_text(replace(SUMMARY, **trouble), WELL) == f"{expected}; {COUNTS}"  # type: ignore[arg-type]
 

@@ -98,6 +98,7 @@ EVENTS: Final[dict[str, str]] = {
     "root.found": "the root is back; everything is taken up again",
     "root.lost": "the root is gone, unmounted, or unreadable; everything waits, nothing is forgotten",
     "scan.failed": "inbox/ could not be looked through; tried again",
+    "spool.exposed": "processing/ may be written by others than the daemon; said once, with the cure",
     "spool.permissions_refused": "a mode or a group cannot be had for what was made, which keeps its own; said once",
     "spool.stray": "a file in processing/ that the ledger does not know; it is left there, for it may have been paid",
     "watch.degraded": "the operating system cannot tell of changes; scans find them, a little later",

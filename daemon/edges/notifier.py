@@ -18,7 +18,7 @@ import ssl
 import subprocess
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -35,10 +35,13 @@ from daemon.core.errors import NoticeDeferred, NoticeRefused
 from daemon.core.notice import encoded, variables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from daemon.core.notice import Notice
 
+# The documented way to have fork(2): with vfork(2) a start that hangs has no number yet by which it could be ended,
+# and before Python 3.11.4 it stops every thread.
+subprocess._USE_VFORK = False  # type: ignore[misc] # noqa: SLF001
 logging.getLogger("urllib3").propagate = False  # it writes whole addresses at DEBUG and WARNING
 
 LAST_WORDS: Final = 200
@@ -46,6 +49,8 @@ LAST_WORDS: Final = 200
 KEPT_BYTES: Final = 1000
 KILL_SECONDS: Final = 5.0
 """A command that was killed is waited for so long; one that a dead file server holds does not die."""
+LOCK_SECONDS: Final = 0.2
+"""A stop waits no longer than this for a delivery to say what it runs."""
 LOOK_SECONDS: Final = 0.1
 """A command whose children keep its standard error open is looked at so often."""
 MOST_RETRY_AFTER: Final = 300.0
@@ -66,7 +71,9 @@ class CommandOutlet:
     """Runs a command for each notice: exit code 0 says that it was taken.
 
     It gets the document on standard input and its main facts in the environment (`variables`), is started in ``/`` in
-    a session of its own, and is killed with its whole process group when its time is up.
+    a session of its own, and is killed when its time is up, even while it is only being started, as from a share that
+    has frozen. When it has ended, in whatever way, what is left of its process group is killed. What it started in yet
+    another session (setsid(1)) escapes that; systemd ends it with the service.
 
     Args:
         command: program and arguments, as they are: no shell.
@@ -93,7 +100,7 @@ class CommandOutlet:
         self._redact = redact
         self._clock = clock
         self._lock = threading.Lock()
-        self._running: subprocess.Popen[bytes] | None = None
+        self._running: _Program | None = None
         self._is_closed = False
 
     def deliver(self, notice: Notice) -> None:
@@ -111,55 +118,81 @@ class CommandOutlet:
             while not _has_ended(process):
                 left = deadline - self._clock()
                 if left <= 0:
-                    raise NoticeDeferred(f"the command did not end within {self._timeout_seconds:g} s and was killed")
+                    raise self._too_late()
                 said.go_on(min(left, LOOK_SECONDS))
             code = self._reap(process)
             words = self._last_words(said.read_rest())
         if self._is_closed and code != 0:
             raise NoticeDeferred(_STOPPING)
+        if code == -signal.SIGKILL and self._clock() >= deadline:
+            raise self._too_late()
         if code != 0:
             ending = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
             raise NoticeDeferred(f"the command {ending}" + (f": {words}" if words else ""))
 
     def close(self) -> None:
-        """End what is running, and run nothing more."""
-        with self._lock:
-            self._is_closed = True
+        """End what is running or being started, and run nothing more; in bounded time."""
+        self._is_closed = True
+        if not self._lock.acquire(timeout=LOCK_SECONDS):
+            return
+        try:
             if self._running is not None:
                 _kill_group(self._running)
+        finally:
+            self._lock.release()
 
-    def _start(self, facts: dict[str, str]) -> subprocess.Popen[bytes]:
+    def _start(self, facts: dict[str, str]) -> _Program:
+        try:
+            with self._killed_after(self._timeout_seconds):
+                process = _Program(self._command, self._environ | facts, self._publish)
+        except (OSError, ValueError) as error:
+            self._running = None
+            why = getattr(error, "strerror", None) or type(error).__name__
+            raise NoticeDeferred(f"{display(self._command[0])} cannot be run: {why}") from None
+        with self._lock:
+            if self._is_closed:  # it may have had no number yet when it was to be killed
+                _kill_group(process)
+        return process
+
+    def _publish(self, process: _Program) -> None:
         with self._lock:
             if self._is_closed:
                 raise NoticeDeferred(_STOPPING)
-            try:
-                self._running = subprocess.Popen(  # noqa: S603 - the operator's own command, without a shell
-                    self._command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    env=self._environ | facts,
-                    cwd="/",
-                    start_new_session=True,
-                )
-            except (OSError, ValueError) as error:
-                why = getattr(error, "strerror", None) or type(error).__name__
-                raise NoticeDeferred(f"{display(self._command[0])} cannot be run: {why}") from None
-            return self._running
+            self._running = process
 
-    def _reap(self, process: subprocess.Popen[bytes]) -> int:
+    @contextmanager
+    def _killed_after(self, seconds: float) -> Iterator[None]:
+        def kill() -> None:
+            if self._running is not None:
+                _kill_group(self._running)
+
+        timer = threading.Timer(seconds, kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+
+    def _too_late(self) -> NoticeDeferred:
+        return NoticeDeferred(f"the command did not end within {self._timeout_seconds:g} s and was killed")
+
+    def _reap(self, process: _Program) -> int:
         with self._lock:  # until it is reaped its number is its own, and nobody else's group is killed
             self._running = None
+            if not _is_reaped(process):
+                _kill_group(process)
             return process.wait()
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
+    def _end(self, process: _Program) -> None:
         with self._lock:
             if self._running is None:
                 return
             self._running = None
             _kill_group(process)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(KILL_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(KILL_SECONDS)
 
     def _last_words(self, said: bytes) -> str:
         text = said.decode("utf-8", "replace")
@@ -168,22 +201,55 @@ class CommandOutlet:
         return self._redact(text.strip())[-LAST_WORDS:]
 
 
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+class _Program(subprocess.Popen[bytes]):
+    """A command's process, which others know from before its start on: that lasts until its file could be read.
+
+    Args:
+        publish: is given it first, and may raise to have nothing started.
+    """
+
+    pid: int = 0  # until it is forked
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], publish: Callable[[_Program], None]) -> None:
+        publish(self)
+        super().__init__(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environ,
+            cwd="/",
+            start_new_session=True,
+        )
+
+
+def _has_ended(process: _Program) -> bool:
     try:
         return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:  # SIGCHLD is ignored: the kernel has reaped it
         return True
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+def _is_reaped(process: _Program) -> bool:
+    try:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    return False
+
+
+def _kill_group(process: _Program) -> None:
+    if process.pid == 0 or process.returncode is not None:
+        return
+    for kill in (os.killpg, os.kill):  # a child that was only just forked has no group of its own yet
+        with suppress(ProcessLookupError, PermissionError):
+            kill(process.pid, signal.SIGKILL)
 
 
 class _Talk:
     """Gives a process its standard input, and keeps the last of what it says, without ever waiting for it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], content: bytes) -> None:
+    def __init__(self, process: _Program, content: bytes) -> None:
         assert process.stdin is not None  # noqa: S101 - for the type checker: both are pipes
         assert process.stderr is not None  # noqa: S101
         self._stdin, self._stderr = process.stdin, process.stderr

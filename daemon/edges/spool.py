@@ -184,7 +184,7 @@ class Spool:
     def _read_marker(self) -> None:
         marker = self.places.root / MARKER
         try:
-            text = _read_small(marker).decode("utf-8")
+            text = read_small(marker).decode("utf-8")
         except FileNotFoundError:
             if not self.places.root.is_dir():
                 raise RootUnavailable(f"{self.places.root} is not there") from None
@@ -209,7 +209,7 @@ class Spool:
         """Stopped between our placeholder and the rename onto it."""
         with contextlib.suppress(OSError, UnicodeDecodeError):
             scratch = self.places.root / f"{MARKER}.new"
-            return self._marker_ledger(_read_small(scratch).decode("utf-8")) == self._ledger_id
+            return self._marker_ledger(read_small(scratch).decode("utf-8")) == self._ledger_id
         return False
 
     @staticmethod
@@ -224,11 +224,9 @@ class Spool:
         """A producer who may rename in the root could have us write, as ourselves, wherever a link of his leads."""
         places = self.places
         for folder in (places.inbox, places.processing, places.done, places.failed, places.videos):
-            link = _foreign_link(places.root, folder)
-            if link is not None:
-                raise RootUnavailable(_not_followed(link))
-            if os.path.lexists(folder) and not folder.is_dir() and not folder.is_symlink():
-                raise RootUnavailable(f"{folder} is not a folder: move it away, and the folder is made anew")
+            why = why_not_entered(places.root, folder)
+            if why is not None:
+                raise RootUnavailable(why)
 
     def _prepare(self) -> None:
         places = self.places
@@ -337,7 +335,7 @@ class Spool:
                     path.rmdir()
                 self._make_downloads(path)
         except FilingDeferred as error:
-            raise RootUnavailable(error.reason) from error
+            raise RootUnavailable(str(error)) from error
 
     def _make_downloads(self, path: Path) -> None:
         if path.parent == self.places.processing:
@@ -668,7 +666,7 @@ class Spool:
         """
         note = part.with_suffix(".note")
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            found = json.loads(_read_small(note, owner=note.parent.lstat().st_uid))
+            found = json.loads(read_small(note, owner=note.parent.lstat().st_uid))
             video = Video(str(found["path"]), int(found["bytes"]), str(found["sha256"]))
             target = self.places.root / video.path
             is_inside = ".." not in target.relative_to(self.places.videos).parts
@@ -1098,6 +1096,22 @@ def _moved(source: Path, target: Path) -> bool:
 # --- whose it is ----------------------------------------------------------------------------------
 
 
+def why_not_entered(root: Path, folder: Path) -> str | None:
+    """Why one of the five folders is not worked in: something else is in its place; None where all is well.
+
+    A link that root or we have made is meant, such as one to another disk.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    link = _foreign_link(root, folder)
+    if link is not None:
+        return _not_followed(link)
+    if os.path.lexists(folder) and not folder.is_dir() and not folder.is_symlink():
+        return f"{folder} is not a folder: move it away, and the folder is made anew"
+    return None
+
+
 def why_exposed(folder: Path) -> str | None:
     """What is to be done where others may write in processing/, and so may put anything in the place of anything.
 
@@ -1151,7 +1165,16 @@ def _not_followed(link: Path) -> str:
     )
 
 
-def _read_small(path: Path, *, owner: int | None = None) -> bytes:
+def read_small(path: Path, *, owner: int | None = None) -> bytes:
+    """What a small file of ours begins with, at most 64 KiB; waits for nothing.
+
+    Args:
+        path: of a regular file; no link is followed.
+        owner: the number of the user whose it must be; None for anybody's.
+
+    Raises:
+        OSError: it cannot be read, or is not such a file.
+    """
     with _open_plain(path) as opened:
         if owner is not None and os.fstat(opened.fileno()).st_uid != owner:
             raise OSError(errno.EPERM, "it belongs to another user", str(path))

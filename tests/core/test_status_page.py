@@ -236,6 +236,7 @@ def test_what_nobody_takes_is_told(name: str, words: str) -> None:
         ({"root": Trouble("unmounted")}, "unmounted"),
         ({"limited": Limited(NOW + 60, 12, 300.0, 12, None)}, "12 of 12 videos ordered today"),
         ({"is_paused": True}, "no video is ordered until somebody removes it"),
+        ({"folders": Trouble("disk full", NOW)}, "The folders do not take files"),
         ({"is_ledger_away": True}, "The records cannot be written"),
         ({"is_blind": True}, "New files are not seen"),
     ],

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
+import os
 import re
+import resource
 import socket
 import threading
 from contextlib import ExitStack, contextmanager
@@ -20,7 +23,7 @@ from daemon.core.job import Deferred, Exported, InDoubt, Refused
 from daemon.core.report import Troubled
 from daemon.core.vitals import Vitals
 from daemon.edges.health import Health
-from daemon.edges.health.connections import MOST_CONNECTIONS
+from daemon.edges.health.connections import MOST_CONNECTIONS, SILENT_SECONDS
 from daemon.edges.health.figures import Figures, _Process
 from daemon.edges.health.listener import Listener
 from daemon.edges.health.pages import JSON, Answer, Pages
@@ -182,8 +185,8 @@ def test_metrics_tells_gauges_from_the_vitals() -> None:
     found = samples(figures.page("")[0].decode())
     states = {"queued": 1, "exporting": 2, "tracing": 3, "rendering": 4, "downloading": 5}
     assert {state: found[f"chromadrop_jobs{{state={state}}}"] for state in states} == states
-    parts = ("account", "cloud", "root", "ledger", "scanner", "main_loop")
-    assert [found[f"chromadrop_up{{part={part}}}"] for part in parts] == [1, 0, 1, 1, 1, 1]
+    parts = ("account", "cloud", "root", "folders", "ledger", "scanner", "main_loop")
+    assert [found[f"chromadrop_up{{part={part}}}"] for part in parts] == [1, 0, 1, 1, 1, 1, 1]
     assert found["chromadrop_healthy"] == 0
     assert found["chromadrop_paused"] == 1
     assert found["chromadrop_limited"] == 1
@@ -276,6 +279,30 @@ def test_metrics_speaks_prometheus_and_openmetrics() -> None:
         ours = {name for name in plain if name.startswith("chromadrop")}
         assert ours <= rich.keys() | {name for name in ours if "_created" in name}
         assert len(ours) > 50
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text; version=foo",
+        "application/openmetrics-text; version=1..0",
+        f"application/openmetrics-text; version={'9' * 5000}",
+        "application/openmetrics-text;;;=;version==",
+        "text/plain; version=x",
+        "text/plain; version=1.0.0, application/openmetrics-text; version=\xc3\xa9",
+        ";",
+    ],
+)
+def test_metrics_takes_no_offence_at_an_odd_wish(monkeypatch: pytest.MonkeyPatch, accept: str) -> None:
+    """A version that is none gets the plain text, and nobody is told of an error."""
+    crashes: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", crashes.append)
+    with Serving() as serving:
+        code, headers, body = serving.ask("/metrics", Accept=accept)
+    assert code == 200
+    assert headers["content-type"].startswith("text/plain")
+    assert samples(body.decode())["chromadrop_healthy"] == 1
+    assert crashes == []
 
 
 def test_a_hardened_service_tells_of_its_process_too(tmp_path: Path) -> None:
@@ -485,7 +512,7 @@ def test_a_listener_for_others_takes_every_name() -> None:
 
 
 def test_a_bug_on_one_page_ends_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """500 without a word of it; it is reported like any other, and the next request is answered."""
+    """500 without a word of it, reported once however often one asks, and the next request is answered."""
     crashes: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", crashes.append)
 
@@ -496,7 +523,7 @@ def test_a_bug_on_one_page_ends_nothing_else(monkeypatch: pytest.MonkeyPatch) ->
         assert serving.ask("/status")[::2] == (500, b'{"error": "Internal Server Error"}\n')
         assert serving.ask("/healthz")[0] == 200
         assert serving.ask("/status")[0] == 500
-    assert [str(crash.exc_value) for crash in crashes] == ["secret", "secret"]
+    assert [str(crash.exc_value) for crash in crashes] == ["secret"]
 
 
 # --- connections ----------------------------------------------------------------------------------
@@ -524,23 +551,58 @@ def port_of(log: Lines) -> int:
 
 
 def test_whoever_says_nothing_is_cut() -> None:
-    """Silent from the beginning, or in the middle of a word: the connection ends, and others are served meanwhile."""
+    """In the middle of a word, with every place taken: the connections end, and then the next one is served."""
     clock = Clock()
     with listening(clock=clock, patience_seconds=60.0) as (listener, log), ExitStack() as stack:
         where = ("127.0.0.1", port_of(log))
-        links = [
-            stack.enter_context(socket.create_connection(where, PATIENCE_SECONDS)) for _ in range(MOST_CONNECTIONS)
-        ]
-        for link in links[::2]:
-            link.sendall(b"GET /healthz HT")
-        with socket.create_connection(where, PATIENCE_SECONDS) as late:
-            late.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        links = [stack.enter_context(connected(where, b"GET /healthz HT")) for _ in range(MOST_CONNECTIONS)]
+        wait_until(lambda: not listener._connections.has_room and not listener._connections._silent)
+        with connected(where, b"GET / HTTP/1.0\r\n\r\n") as late:
             # The ninth waits in the system's queue until there is room.
-            wait_until(lambda: not listener._connections.has_room)
+            clock.now = SILENT_SECONDS + 1.0
+            listener._wake()
+            wait_until(lambda: not listener._watched)
+            assert len(listener._connections._cut_at) == MOST_CONNECTIONS
             clock.now = 61.0
             listener._wake()
             assert [drained(link) for link in links] == [b""] * MOST_CONNECTIONS
             assert drained(late).endswith(b"{}\n")
+
+
+def test_a_first_word_is_waited_for_more_briefly() -> None:
+    """Whoever has begun has all the time there is."""
+    clock = Clock()
+    with listening(clock=clock, patience_seconds=60.0) as (listener, log), ExitStack() as stack:
+        where = ("127.0.0.1", port_of(log))
+        begun = stack.enter_context(connected(where, b"GET / HT"))
+        silent = stack.enter_context(connected(where))
+        wait_until(lambda: len(listener._connections._cut_at) == 2 and len(listener._connections._silent) == 1)
+        clock.now = SILENT_SECONDS
+        listener._wake()
+        assert drained(silent) == b""
+        begun.sendall(b"TP/1.0\r\n\r\n")
+        assert drained(begun).endswith(b"{}\n")
+
+
+def test_the_silent_make_way() -> None:
+    """However many connect and say nothing, who asks is answered at once: the oldest of them goes first."""
+    with listening(patience_seconds=60.0) as (listener, log), ExitStack() as stack:
+        where = ("127.0.0.1", port_of(log))
+        begun = stack.enter_context(connected(where, b"GET / HT"))
+        wait_until(lambda: len(listener._connections._cut_at) == 1 and not listener._connections._silent)
+        links = [stack.enter_context(connected(where)) for _ in range(3 * MOST_CONNECTIONS)]
+        with connected(where, b"GET / HTTP/1.0\r\n\r\n") as late:
+            assert drained(late).endswith(b"{}\n")
+        assert drained(links[0]) == b""
+        wait_until(lambda: len(listener._connections._threads) <= MOST_CONNECTIONS)
+        begun.sendall(b"TP/1.0\r\n\r\n")
+        assert drained(begun).endswith(b"{}\n")
+
+
+def connected(where: tuple[str, int], words: bytes = b"") -> socket.socket:
+    link = socket.create_connection(where, PATIENCE_SECONDS)
+    link.sendall(words)
+    return link
 
 
 def test_whoever_reads_nothing_is_cut() -> None:
@@ -667,3 +729,49 @@ def test_running_out_of_descriptors_makes_it_wait_not_spin() -> None:
         clock.now = 31.0
         listener._wake()
         wait_until(lambda: [event for _, event, _ in log.said].count("http.started") == 2)
+
+
+def test_descriptors_that_run_short_end_nothing() -> None:
+    """The limit of the process is reached for a while: said once, and the pages are there again afterwards."""
+    clock = Clock()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with listening(clock=clock, retry_seconds=30.0) as (listener, log), socket.socket() as link:
+        where = ("127.0.0.1", port_of(log))
+        free = os.dup(link.fileno())
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            link.connect(where)
+            assert log.until("http.unavailable")["reason"] == os.strerror(errno.EMFILE)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        clock.now = 31.0
+        listener._wake()
+        wait_until(lambda: [event for _, event, _ in log.said] == ["http.started", "http.unavailable", "http.started"])
+        port = int(log.said[-1][2]["addresses"][0].rpartition(":")[2])
+        with connected(("127.0.0.1", port), b"GET / HTTP/1.0\r\n\r\n") as late:
+            assert drained(late).endswith(b"{}\n")
+
+
+def test_a_turn_that_the_system_lets_down_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left to watch a socket with (epoll(7), max_user_watches): like an address that is in use."""
+    clock, log = Clock(), Lines()
+    listener = Listener(("127.0.0.1", 0), lambda _path, _accept: Answer.of(200, {}), clock=clock, log=log)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as short:
+        short.setattr(listener._selector, "register", full)
+        listener.start()
+        assert log.until("http.unavailable")["reason"] == os.strerror(errno.ENOSPC)
+    try:
+        clock.now = 31.0
+        listener._wake()
+        wait_until(lambda: len(log.said) == 3)
+        port = int(log.said[-1][2]["addresses"][0].rpartition(":")[2])
+        with connected(("127.0.0.1", port), b"GET / HTTP/1.0\r\n\r\n") as link:
+            assert drained(link).endswith(b"{}\n")
+    finally:
+        listener.stop()
+    assert [event for _, event, _ in log.said] == ["http.started", "http.unavailable", "http.started"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -21,7 +24,7 @@ from daemon.core.redact import Redactor
 from daemon.edges.notifier import KEPT_BYTES, LAST_WORDS, CommandOutlet, UrlOutlet, find_program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from wire_server import Peer
@@ -99,9 +102,33 @@ signal.pause()
 """
 LEAVES_A_CHILD = """
 import socket, subprocess, sys
-child = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1]))).recv(1)"
-subprocess.Popen([sys.executable, "-c", child, sys.argv[1]])
+child = (
+    "import socket, sys; line = socket.create_connection(('127.0.0.1', int(sys.argv[1])));"
+    "print(flush=True); line.recv(1)"
+)
+subprocess.Popen([sys.executable, "-c", child, sys.argv[1]], stdout=subprocess.PIPE).stdout.readline()
+sys.exit(int(sys.argv[2]))
 """
+
+
+@contextmanager
+def slow_to_start(program: Path) -> Iterator[Callable[[], object]]:
+    """A program that cannot be read for 45 s, as on a frozen share: we hold a lease on it (fcntl(2)).
+
+    What is given waits until somebody tries to start it.
+    """
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
+    descriptor = os.open(program, os.O_RDONLY)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        yield lambda: signal.sigtimedwait({signal.SIGIO}, PATIENCE_SECONDS)
+    finally:
+        os.close(descriptor)
+        while signal.sigtimedwait({signal.SIGIO}, 0) is not None:
+            pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # --- a command ------------------------------------------------------------------------------------
@@ -225,11 +252,14 @@ def test_a_command_that_hangs_is_killed_with_its_children() -> None:
         assert callers.have_ended()
 
 
-def test_a_child_that_stays_is_not_waited_for() -> None:
-    """A command may start something and end well, though what it started keeps its standard error."""
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_child_that_stays_is_neither_waited_for_nor_left_behind(code: int) -> None:
+    """It ends with the command, however that ended, though it keeps the command's standard error."""
     with Callers() as callers:
-        outlet(python(LEAVES_A_CHILD, callers.port)).deliver(notice())
+        with pytest.raises(NoticeDeferred) if code else nullcontext():
+            outlet(python(LEAVES_A_CHILD, callers.port, code)).deliver(notice())
         callers.wait_for(1)
+        assert callers.have_ended()
 
 
 def test_closing_ends_what_runs() -> None:
@@ -252,6 +282,36 @@ def test_closing_ends_what_runs() -> None:
         assert callers.have_ended()
         deliver()
         assert found == ["chromadrop is stopping"] * 2
+
+
+def test_closing_does_not_wait_for_a_start_that_hangs(tmp_path: Path) -> None:
+    """A program on a frozen share is never read; what was to become of it is ended, and the delivery with it."""
+    found: list[str] = []
+    with slow_to_start(tmp_path / "tell") as wait_for_start:
+        made = outlet([str(tmp_path / "tell")])
+
+        def deliver() -> None:
+            with pytest.raises(NoticeDeferred) as caught:
+                made.deliver(notice())
+            found.append(caught.value.reason)
+
+        worker = threading.Thread(target=deliver)
+        worker.start()
+        assert wait_for_start() is not None
+        made.close()
+        worker.join(PATIENCE_SECONDS)
+    assert found == ["chromadrop is stopping"]
+
+
+def test_a_start_that_hangs_is_given_its_time_and_no_more(tmp_path: Path) -> None:
+    """An address that is to be told, too, is not kept waiting by a frozen share."""
+    found: list[str] = []
+    with slow_to_start(tmp_path / "tell"):
+        command = [str(tmp_path / "tell")]
+        worker = threading.Thread(target=lambda: found.append(failure(command, timeout_seconds=0.2)))
+        worker.start()
+        worker.join(PATIENCE_SECONDS)
+        assert found == ["the command did not end within 0.2 s and was killed"]
 
 
 @pytest.mark.parametrize(
@@ -421,6 +481,7 @@ def test_neither_netrc_nor_a_proxy_has_a_say_on_loopback(tmp_path: Path, monkeyp
 
 def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """It sees the host, and nothing of the address; one that does not answer is not waited for longer than anyone."""
+
     def hang(peer: Peer) -> None:
         peer.read_request()
         peer.hang()

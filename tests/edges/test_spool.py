@@ -1618,3 +1618,207 @@ def test_other_modes_hold_from_then_on(root: Path) -> None:
     spool.share_as(Sharing(0o604))
     publish(spool, 2, name="b.mp4")
     assert [stat.S_IMODE((spool.places.videos / name).stat().st_mode) for name in ("a.mp4", "b.mp4")] == [0o640, 0o604]
+
+
+# --- what other users put in our way --------------------------------------------------------------
+
+STRANGER = 61002
+FOLDERS = ("inbox", "processing", "done", "failed", "videos")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """Something of the daemon's outside the root that must never be touched."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (folder / "lock").write_bytes(b"")
+    (folder / "ledger.sqlite3").write_bytes(b"what was paid")
+    return folder
+
+
+def link(path: Path, target: Path, owner: int = STRANGER) -> None:
+    path.symlink_to(target)
+    os.chown(path, owner, -1, follow_symlinks=False)
+
+
+@needs_root
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_that_another_user_has_made_a_link_is_not_entered(root: Path, state: Path, name: str) -> None:
+    """Whoever may rename in the root could have the daemon write where he may not; it says what to do."""
+    before = files_in(state)
+    link(root / name, state)
+    fresh = Spool(places_in(root), ledger_id=LEDGER, was_seen=False)
+    with pytest.raises(RootUnavailable, match=f"root/{name} is a link that another user has made.*remove it"):
+        fresh.check_root()
+    assert files_in(state) == before
+    (root / name).unlink()
+    fresh.check_root()
+    if name == "videos":
+        (root / name).rename(root / "away")
+        link(root / name, state)
+        with pytest.raises(RootUnavailable):
+            publish(fresh)
+        assert files_in(state) == before
+
+
+@pytest.mark.parametrize("name", FOLDERS[2:])
+def test_a_link_of_our_own_is_followed(root: Path, tmp_path: Path, name: str) -> None:
+    """An operator may have a folder elsewhere, say on another disk."""
+    (tmp_path / "disk").mkdir()
+    (root / name).symlink_to(tmp_path / "disk")
+    fresh = Spool(places_in(root), ledger_id=LEDGER, was_seen=False)
+    fresh.check_root()
+    assert publish(fresh).path == "videos/x.mp4"
+    assert (root / name).is_symlink()
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_file_in_the_place_of_a_folder_is_told(root: Path, name: str) -> None:
+    """It is somebody's, and left alone."""
+    (root / name).write_text("theirs")
+    fresh = Spool(places_in(root), ledger_id=LEDGER, was_seen=False)
+    with pytest.raises(RootUnavailable, match="is not a folder: move it away"):
+        fresh.check_root()
+    assert (root / name).read_text() == "theirs"
+
+
+@needs_root
+def test_nothing_goes_through_another_users_link_in_a_subfolder(spool: Spool, state: Path) -> None:
+    """Videos, results, and claims of a mirrored subfolder wait until the link is gone."""
+    places, before = spool.places, files_in(state)
+    for base in (places.videos, places.failed):
+        link(base / "sub", state)
+    path = in_processing(spool, "sub/x.yaml")
+    with pytest.raises(FilingDeferred, match="remove it"):
+        publish(spool, folder="sub/deep")
+    with pytest.raises(FilingDeferred, match="remove it"):
+        spool.file_away(filing("sub/x.yaml"))
+    with pytest.raises(FilingDeferred, match="remove it"):
+        spool.clear("L-1", "failed/sub/x.yaml")
+    drop = dropped(spool, "new.yaml")
+    link(places.inbox / "sub", state)
+    with pytest.raises(FilingDeferred, match="remove it"):
+        spool.claim("sub/new.yaml", "new.yaml", drop.fingerprint, drop.digest)
+    assert files_in(state) == before
+    assert path.read_bytes() == CONTENT
+    (places.failed / "sub").unlink()
+    assert spool.file_away(filing("sub/x.yaml")) == "failed/sub/x.yaml"
+
+
+@pytest.mark.parametrize(
+    "name", ["lock", "../state/lock", "videos/../../state/lock", "processing/x", "videos/sub/lock"]
+)
+def test_a_note_of_a_place_outside_videos_counts_for_nothing(spool: Spool, state: Path, name: str) -> None:
+    """An empty file, such as a lock, would be taken for our placeholder and removed."""
+    (spool.places.processing / "x").write_bytes(b"")
+    if name == "videos/sub/lock":
+        if os.geteuid() != 0:
+            pytest.skip("needs root, to give a link to another user")
+        link(spool.places.videos / "sub", state)
+    place = str(state / "lock") if name == "lock" else name
+    note = json.dumps({"path": place, "bytes": 0, "sha256": hashlib.sha256().hexdigest()})
+    spool.part(5).with_suffix(".note").write_text(note)
+    assert spool.published(5) is None
+    publish(spool)
+    assert (state / "lock").exists()
+    assert (spool.places.processing / "x").exists()
+
+
+@needs_root
+def test_another_users_note_counts_for_nothing(spool: Spool) -> None:
+    """Nor is it written into, or waited for."""
+    video = publish(spool)
+    note = spool.part(5).with_suffix(".note")
+    assert spool.published(5) == video
+    os.chown(note, STRANGER, -1)
+    assert spool.published(5) is None
+    note.unlink()
+    os.mkfifo(note)
+    assert spool.published(5) is None
+    assert publish(spool).path == "videos/x (2).mp4"
+
+
+@needs_root
+@pytest.mark.parametrize("kind", ["folder", "link", "link to a folder of ours", "file"])
+def test_a_folder_for_downloads_that_is_not_ours_is_refused(spool: Spool, state: Path, kind: str) -> None:
+    """Who owns it can put anything in the place of a download; what to do is said, and then all is well again."""
+    downloads = spool.part(5).parent
+    downloads.rename(state / "away")
+    if kind == "folder":
+        downloads.mkdir()
+        os.chown(downloads, STRANGER, -1)
+        downloads.chmod(0o777)
+    elif kind == "file":
+        downloads.write_text("theirs")
+    else:
+        link(downloads, state, STRANGER if kind == "link" else os.geteuid())
+    with pytest.raises(FilingDeferred, match=r"is not a folder of the daemon's own.*remove it"):
+        spool.part(5)
+    with pytest.raises(RootUnavailable, match="is not a folder of the daemon's own"):
+        Spool(spool.places, ledger_id=LEDGER, was_seen=True).check_root()
+    assert sorted(path.name for path in state.iterdir()) == ["away", "ledger.sqlite3", "lock"]
+    if kind == "folder":
+        downloads.rmdir()
+    else:
+        downloads.unlink()
+    assert spool.part(5).parent.is_dir()
+
+
+@pytest.mark.parametrize("place", ["inbox/.chromadrop-probe-{pid}", "processing/.downloads/probe-{pid}"])
+def test_a_probe_is_written_through_no_link(root: Path, state: Path, place: str) -> None:
+    """The number of a process is easily guessed."""
+    before = files_in(state)
+    probe = root / place.format(pid=os.getpid())
+    probe.parent.mkdir(parents=True)
+    probe.symlink_to(state / "ledger.sqlite3")
+    Spool(places_in(root), ledger_id=LEDGER, was_seen=False).check_root()
+    assert files_in(state) == before
+
+
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize("sharing", [Sharing(), OPEN, Sharing(0o664, 0o2777, str(os.getegid()))])
+def test_processing_is_never_for_others_to_write(root: Path, sharing: Sharing) -> None:
+    """Whatever the umask and folders.mode say, and in its mirrored subfolders; its group is handed on all the same."""
+    root.chmod(0o2770)
+    spool, said = share(root, sharing)
+    drop = dropped(spool, "sub/x.yaml")
+    claim(spool, drop)
+    for folder in (spool.places.processing, spool.places.processing / "sub", spool.part(5).parent):
+        assert stat.S_IMODE(folder.stat().st_mode) & 0o2022 == stat.S_ISGID
+    assert said.entries == []
+
+
+def test_a_processing_folder_that_others_may_write_in_is_told_and_used(root: Path) -> None:
+    """Once; folders that are there are the operator's."""
+    (root / "processing").mkdir()
+    (root / "processing").chmod(0o2770)
+    spool, said = share(root, Sharing())
+    spool.check_root()
+    assert publish(spool).path == "videos/x.mp4"
+    (entry,) = said.entries
+    assert (entry["event"], entry["log_level"]) == ("spool.exposed", "warning")
+    assert "chmod g-w,o-w" in entry["reason"]
+
+
+def test_an_open_folder_for_downloads_that_cannot_be_closed_is_replaced(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hardened service may not chmod a folder with a setgid bit (RestrictSUIDSGID=); a new one is closed at once."""
+    parts = root / "processing/.downloads"
+    parts.mkdir(parents=True)
+    (root / "processing").chmod(0o2750)
+    parts.chmod(0o2770)
+    monkeypatch.setattr(os, "fchmod", _refuse_change(errno.EPERM))
+    share(root, Sharing())
+    assert stat.S_IMODE(parts.stat().st_mode) == 0o2700
+    parts.chmod(0o2770)
+    (parts / f"{LEDGER}-5.part").write_bytes(CLIP)
+    spool, _ = share(root, Sharing())
+    assert spool.part(5).read_bytes() == CLIP, "what was downloaded is kept"
+
+
+def test_a_marker_that_is_a_fifo_is_not_waited_for(root: Path) -> None:
+    """Nor is one that is a link taken for ours."""
+    os.mkfifo(root / MARKER)
+    with pytest.raises(RootUnavailable):
+        Spool(places_in(root), ledger_id=LEDGER, was_seen=False).check_root()

@@ -16,6 +16,7 @@ from wire_server import WireServer, head, header
 from daemon.core.errors import CloudDeferred, FilingDeferred, LinkExpired, StudioError
 from daemon.core.redact import Redactor
 from daemon.edges.studio import Studio, sidecar_of
+from daemon.edges.studio import download as download_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -533,7 +534,7 @@ def plant(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Path], Pa
 def test_what_is_not_the_daemons_own_is_put_aside(
     studio: Studio, part: Path, plant: Callable[[Path], Path], place: str
 ) -> None:
-    """Nothing is written through a link, waited for, or resumed from: the download starts afresh in files of its own."""
+    """Nothing is written through a link, waited for, or resumed from: the download starts afresh in its own files."""
     if place != ".part":
         part.write_bytes(b"\0" * 100_000)
     victim = plant(part.with_suffix(place))

@@ -36,6 +36,7 @@ SOURCE: Final = "/root/chromadrop"
 _PLACES: Final = {
     "chromadrop.service": "/etc/systemd/system/chromadrop.service",
     "chromadrop@.service": "/etc/systemd/system/chromadrop@.service",
+    "chromadrop-again@.service": "/etc/systemd/system/chromadrop-again@.service",
     "chromadrop.sysusers": "/etc/sysusers.d/chromadrop.conf",
     "chromadrop.tmpfiles": "/etc/tmpfiles.d/chromadrop.conf",
 }

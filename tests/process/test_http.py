@@ -135,6 +135,25 @@ def test_an_outage_is_ill(tmp_path: Path) -> None:
         assert running.terminate() == 0
 
 
+def test_a_folder_that_takes_nothing_is_counted_and_told(tmp_path: Path) -> None:
+    """A file lies where done/ was: each try is counted as ours, the page waits for the illness, and work goes on."""
+    with Place(tmp_path, render_seconds=0.1) as place:
+        running, pages = start(place)
+        place.drop_at_once("a.yaml", job("hello"))
+        running.until("batch.filed", file="a.yaml")
+        (tmp_path / "done").rename(tmp_path / "kept")
+        (tmp_path / "done").touch()
+        place.drop_at_once("b.yaml", job("again"))
+        assert "done" in running.until("batch.deferred")["reason"]
+        wait_until(lambda: pages.figures()["chromadrop_deferrals_total ours"] >= 2, "counted")
+        (tmp_path / "done").unlink()
+        (tmp_path / "kept").rename(tmp_path / "done")
+        running.until("batch.filed", file="b.yaml", outcome="done")
+        wait_until(lambda: pages.ill() == {}, "well")
+        assert pages.figures()["chromadrop_up folders"] == 1
+        assert running.terminate() == 0
+
+
 def test_a_root_that_is_gone_is_ill(tmp_path: Path) -> None:
     """Renamed away: said on every page, also when there is no inbox to be listed; well again when it is back."""
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"

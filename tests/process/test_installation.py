@@ -307,9 +307,9 @@ def mount(operator: Operator, service: Service) -> None:
 
 
 def divide(operator: Operator, machine: Machine) -> None:
-    """An instance with an inbox of its own."""
+    """An instance with an inbox of its own, in a folder that nobody but root can write in."""
     assert "spring" in operator.follow("Several inboxes", typed=f"{KEY}\n")
-    spring = Service(machine, "chromadrop@spring", f"{ROOT}/spring")
+    spring = Service(machine, "chromadrop@spring", f"{ROOT}.d/spring")
     spring.drop("film.yaml", job("spring"))
     wait_until(lambda: machine.accepted("spring"), "an export")
     machine.end_renders()
@@ -326,7 +326,7 @@ def uninstall(operator: Operator, machine: Machine) -> None:
     found = machine.run("find", "/etc", "/opt", "/var/lib", "/run/local", "-iname", "*chromadrop*").splitlines()
     assert [path for path in found if not path.startswith(("/opt/simulator", "/opt/python"))] == []
     assert "chromadrop" not in machine.path("/etc/passwd").read_text()
-    assert machine.path(f"{ROOT}/spring/done/film.yaml").exists()
+    assert machine.path(f"{ROOT}.d/spring/done/film.yaml").exists()
 
 
 @pytest.mark.skipif(bool(WHY_NOT), reason=f"no systemd can be booted here: {WHY_NOT}")

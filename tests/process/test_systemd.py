@@ -71,7 +71,7 @@ def test_the_template_is_the_plain_unit_with_the_instances_names() -> None:
     plain, template = (_directives(SYSTEMD / file) for file in UNITS)
     for own, shared in (
         ("chromadrop for %i:", "chromadrop:"),
-        ("/srv/chromadrop/%i", "/srv/chromadrop"),
+        ("/srv/chromadrop.d/%i", "/srv/chromadrop"),
         ("/etc/chromadrop/%i.yaml", "/etc/chromadrop/config.yaml"),
         ("/etc/chromadrop/%i.", "/etc/chromadrop/"),
         ("StateDirectory=chromadrop/%i", "StateDirectory=chromadrop"),
@@ -101,7 +101,7 @@ def test_the_user_and_the_folders_are_made(tmp_path: Path) -> None:
     root = tmp_path / "srv/chromadrop"
     found = {path.name: path.stat().st_mode & 0o7777 for path in [root, *root.iterdir()]}
     names = ("chromadrop", "inbox", "processing", "done", "failed", "videos")
-    assert found == dict.fromkeys(names, 0o2770)
+    assert found == dict.fromkeys(names, 0o2770) | {"processing": 0o2750}
 
 
 # --- what is said, without systemd -----------------------------------------------------------------
@@ -338,14 +338,61 @@ def test_it_can_do_what_it_needs_and_no_more(service: Service) -> None:
 
 @needs_machine
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("unit", "config", "root", "mount"),
+    [
+        ("chromadrop", "/etc/chromadrop/config.yaml", "/mnt/late", "mnt-late.mount"),
+        ("chromadrop@late", "/etc/chromadrop/late.yaml", f"{ROOT}.d/late", "srv-chromadrop.d-late.mount"),
+    ],
+)
+def test_a_share_that_cannot_be_mounted_yet_is_tried_again(
+    machine: Machine, unit: str, config: str, root: str, mount: str
+) -> None:
+    """A file server that is away at boot: when it is back, so is the service, and a stop by hand stays one."""
+    service, again = Service(machine, unit, root), f"chromadrop-again@{unit}.service"
+    service.configure(config, root)
+    machine.write("/etc/chromadrop/late.aistudios-api-key", KEY, mode=0o600)
+    source = f"/var/late-{unit.replace('@', '-')}"
+    machine.write(
+        f"/etc/systemd/system/{mount}", f"[Mount]\nWhat={source}/share\nWhere={root}\nType=none\nOptions=bind\n"
+    )
+    machine.write(
+        f"/etc/systemd/system/{unit}.service.d/late.conf",
+        f"[Unit]\nRequiresMountsFor={root}\n[Service]\nReadWritePaths=\nReadWritePaths={root}\n",
+    )
+    machine.write(f"/etc/systemd/system/{again}.d/late.conf", "[Service]\nRestartSec=1\n")
+    machine.write(source, "")  # a bind mount of what is no folder fails
+    machine.run("systemctl", "daemon-reload")
+    try:
+        machine.run("systemctl", "start", "--no-block", f"{unit}.service")
+        wait_until(lambda: int(machine.run("systemctl", "show", "-P", "NRestarts", again)) > 0, "another attempt")
+        assert service.shown("ActiveState") in {"inactive", "activating"}
+        machine.run("rm", source)
+        machine.run("install", "--directory", "--mode=755", source)
+        folders = (f"{source}/share", f"{source}/share/inbox")
+        machine.run("install", "--directory", "--owner=chromadrop", "--group=chromadrop", "--mode=2770", *folders)
+        wait_until(lambda: service.shown("ActiveState") == "active", "the service")
+        wait_until(lambda: machine.run("systemctl", "show", "-P", "ActiveState", again) == "inactive\n", "its end")
+        service.systemctl("stop")
+        assert service.shown("ActiveState") == "inactive"
+    finally:
+        machine.run("systemctl", "stop", again, check=False)
+        machine.forget(service)
+        machine.run("umount", "--lazy", root, check=False)
+        machine.run("rm", "--recursive", f"/etc/systemd/system/{mount}", f"/etc/systemd/system/{again}.d")
+        machine.run("systemctl", "daemon-reload")
+
+
+@needs_machine
+@pytest.mark.slow
 def test_an_instance_has_its_own_and_waits_for_its_share(machine: Machine) -> None:
     """The template: mounted before the start; a share that vanishes is taken up again when it is back."""
-    root = f"{ROOT}/spring"
+    root = f"{ROOT}.d/spring"
     service = Service(machine, "chromadrop@spring", root)
     service.configure("/etc/chromadrop/spring.yaml", root)
     machine.write("/etc/chromadrop/spring.aistudios-api-key", KEY, mode=0o600)
     machine.write(
-        "/etc/systemd/system/srv-chromadrop-spring.mount",
+        "/etc/systemd/system/srv-chromadrop.d-spring.mount",
         f"[Mount]\nWhat=/var/share\nWhere={root}\nType=none\nOptions=bind\n",
     )
     machine.run("install", "--directory", "--owner=chromadrop", "--group=chromadrop", "--mode=2770", "/var/share/inbox")
@@ -353,7 +400,7 @@ def test_an_instance_has_its_own_and_waits_for_its_share(machine: Machine) -> No
     machine.run("systemctl", "daemon-reload")
     try:
         service.systemctl("start")
-        assert machine.run("systemctl", "is-active", "srv-chromadrop-spring.mount").strip() == "active"
+        assert machine.run("systemctl", "is-active", "srv-chromadrop.d-spring.mount").strip() == "active"
         service.drop("film.yaml", job("instance one"))
         service.wait_for_videos(1)
         service.wait_for("done/film.yaml")

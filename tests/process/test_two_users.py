@@ -6,6 +6,7 @@ becomes the daemon's user for good; producers are a shell, which lies where all 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -231,6 +232,60 @@ def default_acl() -> bytes:
         tag.to_bytes(2, "little") + bits.to_bytes(2, "little") + number.to_bytes(4, "little")
         for tag, bits, number in entries
     )
+
+
+def test_a_producer_cannot_lead_the_daemon_out_of_the_root(shared: Shared) -> None:
+    """Links, FIFOs, and notes where downloads lie, and a folder that is swapped: the ledger stays, videos come."""
+    running = begin(shared)
+    processing, state = shared.root / "processing", shared.root / "state"
+    (ledger,) = shared.root.glob("state/ledger.sqlite3")
+    number = json.loads((shared.root / ".chromadrop").read_text())["ledger"]
+    for deed in ("ls processing/.downloads", "echo >processing/x", "mv processing/.downloads processing/mine"):
+        assert shared.act(ANNA, deed) != 0
+    # As an earlier release has left it, or an operator: a processing/ that producers can write in.
+    os.chown(processing, -1, PRODUCERS)
+    processing.chmod(0o2770)
+    downloads = processing / ".downloads"
+    downloads.chmod(0o2770)
+    os.chown(downloads, -1, PRODUCERS)
+    for n in (1, 2):
+        assert shared.act(ANNA, f"ln -s {ledger} processing/.downloads/{number}-{n}.json.tmp") == 0
+        assert shared.act(ANNA, f"mkfifo -m 666 processing/.downloads/{number}-{n}.json") == 0
+        note = json.dumps({"path": str(state / "lock"), "bytes": 0, "sha256": "x"})
+        assert shared.act(ANNA, f"printf '%s' '{note}' >processing/.downloads/{number}-{n}.note") == 0
+    (shared.root / "film.src").write_text(job("film"))
+    (shared.root / "film.src").chmod(0o644)
+    assert shared.act(ANNA, "cp film.src inbox/film.yaml") == 0
+    wait_for(shared, running, "done/film.yaml", "videos/film.mp4")
+    assert stat.S_IMODE(downloads.stat().st_mode) & 0o077 == 0, "it was closed"
+    assert ledger.read_bytes().startswith(b"SQLite format 3")
+    assert (state / "lock").exists()
+    # A folder of hers in its place.
+    assert shared.act(ANNA, "mv processing/.downloads processing/.x; mkdir -m 777 processing/.downloads") == 0
+    (shared.root / "film.src").write_text(job("second"))
+    assert shared.act(ANNA, "cp film.src inbox/second.yaml") == 0
+    assert "remove it" in running.until("job.deferred")["reason"]
+    assert shared.act(ANNA, "rmdir processing/.downloads") == 0
+    wait_for(shared, running, "done/second.yaml", "videos/second.mp4")
+    assert running.terminate() == 0, "".join(running.lines)[-3000:]
+
+
+def test_a_folder_that_a_producer_has_swapped_for_a_link_is_not_written_in(shared: Shared) -> None:
+    """Whoever may rename in the root can make videos/ lead anywhere: everything waits until it is undone."""
+    if not shared.way.root[2] & stat.S_IWGRP:
+        assert shared.act(ANNA, "mv inbox mine") != 0
+        return
+    running = begin(shared)
+    assert shared.act(ANNA, "mkdir -m 2770 -p elsewhere; mv videos kept; ln -s elsewhere videos") == 0
+    assert "is a link that another user has made" in running.until("root.lost")["reason"]
+    assert shared.act(ANNA, "rm videos; mv kept videos") == 0
+    running.until("root.found")
+    (shared.root / "film.src").write_text(job("film"))
+    (shared.root / "film.src").chmod(0o644)
+    assert shared.act(ANNA, "cp film.src inbox/film.yaml") == 0
+    wait_for(shared, running, "videos/film.mp4")
+    assert list((shared.root / "elsewhere").iterdir()) == []
+    assert running.terminate() == 0, "".join(running.lines)[-3000:]
 
 
 def test_a_stranger_can_change_nothing(shared: Shared) -> None:

@@ -352,8 +352,80 @@ def test_of_too_many_the_oldest_are_dropped(tmp_path: Path, monkeypatch: pytest.
     world.crew.held = set()
     world.settle()
     assert ear.files() == ["000.yaml", *names[-3:]]
+    world.pass_time(60)
     dropped = [fields["notices"] for event, fields in world.log.lines if event == "notice.given_up"]
     assert sum(dropped) == 7
+
+
+def given_up(world: World) -> list[dict[str, Any]]:
+    return [fields for event, fields in world.log.lines if event == "notice.given_up"]
+
+
+def flooded(root: Path, ear: Ear) -> World:
+    """A daemon that has dropped two notices and said so, and then many more within the minute."""
+    world = world_with(root, ear)
+    world.crew.held = {"notify"}
+    drop_bad(world, 6)
+    world.settle()
+    assert [line["files"] for line in given_up(world)] == [["000.yaml", "001.yaml"]]
+    for number in range(100, 120):
+        world.drop(f"{number}.yaml", BAD)
+        world.settle()
+    return world
+
+
+def test_a_flood_is_one_line_a_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With how many were dropped, and the first of their files, so that a person knows where to look."""
+    monkeypatch.setattr(notifying, "MOST_KEPT", 4)
+    world = flooded(tmp_path, Ear())
+    assert len(given_up(world)) == 1
+    world.pass_time(60)
+    first, second = given_up(world)
+    assert (first["notices"], second["notices"]) == (2, 20)
+    assert second == {
+        "sink": "url",
+        "reason": "more than 4 wait",
+        "notices": 20,
+        "files": ["003.yaml", "004.yaml", "005.yaml", "100.yaml", "101.yaml"],
+    }
+    world.pass_time(600)
+    assert len(given_up(world)) == 2
+
+
+def test_a_stop_says_what_was_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The minute that has not passed takes nothing with it."""
+    monkeypatch.setattr(notifying, "MOST_KEPT", 4)
+    world = flooded(tmp_path, Ear())
+    world.stop()
+    world.settle()
+    assert world.dispatcher.is_finished
+    assert [line["notices"] for line in given_up(world)] == [2, 20]
+
+
+def test_refusals_are_one_line_a_minute(tmp_path: Path) -> None:
+    """An address that is gone for good is not said for every file; another reason is."""
+    refusals = [NoticeRefused("the address answered 404")] * 9
+    world = world_with(tmp_path, Ear(faults=deque([*refusals, NoticeRefused("the address answered 410")])))
+    names = drop_bad(world, 10)
+    world.pass_time(90)
+    said = [(line["reason"][-3:], line["notices"], line["files"]) for line in given_up(world)]
+    assert sorted(said) == [("404", 1, names[:1]), ("404", 8, names[1:6]), ("410", 1, names[9:])]
+
+
+def test_a_ledger_that_cannot_be_read_drops_without_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many there were is said all the same."""
+    monkeypatch.setattr(notifying, "MOST_KEPT", 4)
+    world = world_with(tmp_path, Ear())
+    world.crew.held = {"notify"}
+
+    def fail(notice_id: int) -> Notice:
+        raise LedgerUnavailable(str(notice_id))
+
+    world.ledger.notice = fail  # type: ignore[method-assign]
+    drop_bad(world, 6)
+    world.settle()
+    assert sum(line["notices"] for line in given_up(world)) == 2
+    assert [line["files"] for line in given_up(world)] == [[]]
 
 
 def test_what_nobody_is_told_any_more_is_dropped(tmp_path: Path) -> None:

@@ -134,8 +134,8 @@ class Figures:
                 also where it makes no sense.
         """
         try:
-            encode, content_type = choose_encoder(accept)
-        except ValueError:  # a version that is none
+            encode, content_type = choose_encoder(" ".join(accept.split()))  # what is echoed has no line breaks
+        except (TypeError, ValueError):  # a version that is none: the library compares words with numbers
             encode, content_type = choose_encoder("")
         return encode(self.registry), content_type
 

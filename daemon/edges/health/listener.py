@@ -217,7 +217,8 @@ class Listener:
 
     def _close(self) -> None:
         self._close_sockets()
-        self._connections.cut_all()
+        if not self._is_stopping.is_set():  # `stop` cuts them, and waits for their threads
+            self._connections.cut_all()
 
 
 def _server(family: int, where: Any, *, is_for_both: bool) -> socket.socket:
