@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NOTE: Final = "limited"
 """Where the ledger says that a limit is reached."""
+AHEAD_SECONDS: Final = 24 * 3600.0
+"""What was asked for later than this after the day's end was asked for with a wrong clock, and counts for no day."""
 LOOK_SECONDS: Final = 60.0
 """Whether it is tomorrow is looked at so often at least: a computer that slept has not counted the time."""
 
@@ -127,8 +129,11 @@ class Allowance:
             day = self._calendar(now.wall)
             ordered = self._ledger.exported_since(day.begins_at)
             self._day, self._spent, self._seconds = day, {}, 0.0
+            # A clock that was set back by a day makes no second day; one that once ran far ahead starves nobody.
+            latest = day.ends_at + AHEAD_SECONDS
             for job in (*ordered, *(job for job in in_flight if day.has(job.asked_at or 0.0))):
-                self._add(job)
+                if (job.asked_at or 0.0) < latest:
+                    self._add(job)
         return self._day
 
     def _add(self, job: Job) -> None:

@@ -6,6 +6,7 @@ What will become of them is foretold by the very rule that the daemon follows at
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import stat
 from collections import Counter
@@ -183,7 +184,8 @@ def _put_back(
         content, fingerprint = _read(source)
         allowed = ledger.allow_paying_again(filed_as) if ledger is not None and may_pay_again else 0
         texts = [*_about_paying(allowed, may_pay_again=may_pay_again)]
-        texts += _foretell(Drop(name, fingerprint, content, "", None), filed_as, target, ledger, defaults)
+        drop = Drop(name, fingerprint, content, hashlib.sha256(content).hexdigest(), None)
+        texts += _foretell(drop, filed_as, target, ledger, defaults)
         target.parent.mkdir(parents=True, exist_ok=True)
         move(source, target)
     except FileExistsError:

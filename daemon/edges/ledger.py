@@ -31,7 +31,7 @@ from daemon.core.notice import Kind, Notice, Sink
 from daemon.core.problem import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 SCHEMA_VERSION: Final = "2"
@@ -276,10 +276,12 @@ class Earlier:
         jobs: settled jobs that nothing continues yet, latest batch first, in their files' order.
         files: failed job files of that name (number, path relative to the root), the one that lay in failed/ under
             that very name first, then the latest.
+        digests: of their contents, by number.
     """
 
     jobs: tuple[Job, ...] = ()
     files: tuple[tuple[int, str], ...] = ()
+    digests: Mapping[int, str] = field(default_factory=dict)
 
 
 class Ledger:
@@ -564,7 +566,7 @@ class Ledger:
         failed = sa.and_(same, _files.c.state == FileState.CLOSED, _files.c.outcome == Outcome.FAILED)
         with self._transaction() as connection:
             files = connection.execute(
-                sa.select(_files.c.id, _files.c.filed_as)
+                sa.select(_files.c.id, _files.c.filed_as, _files.c.digest)
                 .where(failed)
                 .order_by((_files.c.filed_as == failed_as).desc(), _files.c.id.desc())
             ).all()
@@ -581,7 +583,8 @@ class Ledger:
             ).all()
         barrier = last_done or 0
         kept = tuple(_job(row) for row in rows if row.state != State.DONE or row.file_id > barrier or row.is_this_file)
-        return Earlier(kept, tuple((row.id, row.filed_as) for row in files))
+        digests = {row.id: row.digest for row in files}
+        return Earlier(kept, tuple((row.id, row.filed_as) for row in files), digests)
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state: of unfinished files only, so that the cost does not grow with the past."""

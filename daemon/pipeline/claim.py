@@ -29,7 +29,9 @@ def plan(drop: Drop, processing_name: str, earlier: Earlier, now: float) -> tupl
     """What the ledger is to say of a drop: pure.
 
     A table with a row that says that it is done or paid, and takes up nothing, is refused: it came back under another
-    name, or after all of it was done, and the row would be paid a second time.
+    name, or after all of it was done, and the row would be paid a second time. So is a file that nobody has touched
+    since it failed, where a job that was, or may have been, paid would now be another one, because the defaults around
+    it have changed: its error text has promised that nothing is paid again.
 
     Args:
         drop: settled and read.
@@ -38,7 +40,7 @@ def plan(drop: Drop, processing_name: str, earlier: Earlier, now: float) -> tupl
         now: wall-clock seconds.
     """
     job_file, jobs = _plan(drop, processing_name, earlier, now)
-    problems = _paid_before(drop, jobs)
+    problems = _paid_before(drop, jobs) or _changed_from_outside(drop, jobs, earlier)
     if problems:
         return _plan(replace(drop, batch=None, problems=problems), processing_name, earlier, now)
     return job_file, jobs
@@ -55,6 +57,24 @@ def _paid_before(drop: Drop, jobs: list[Job]) -> tuple[Problem, ...]:
         request.problem("state", words)
         for request, job in zip(requests, jobs, strict=True)
         if request.is_marked_paid and job.continues is None and not request.may_pay_again
+    )
+
+
+def _changed_from_outside(drop: Drop, jobs: list[Job], earlier: Earlier) -> tuple[Problem, ...]:
+    same = {file_id for file_id, digest in earlier.digests.items() if digest and digest == drop.digest}
+    before = {job.position: job for job in reversed(earlier.jobs) if job.batch_id in same and job.paid is not Paid.NO}
+    requests = drop.batch.requests if drop.batch is not None else ()
+    words = (
+        "was ordered, and paid or perhaps paid, when this folder's or the configuration's defaults were others; with "
+        "those of now it would be another video, and be paid anew. Put the defaults back to go on with the old order; "
+        "or, if a new one is meant, write pay_again: true, or drop the file under another name"
+    )
+    return tuple(
+        request.problem("text", f"job {job.position} {words}")
+        for request, job in zip(requests, jobs, strict=True)
+        if job.continues is None
+        and (old := before.get(job.position)) is not None
+        and not (request.may_pay_again or old.is_pay_again_allowed)
     )
 
 

@@ -353,3 +353,15 @@ def test_a_clock_that_is_set_back_counts_what_was_ordered_since(world: World) ->
     world.wall -= DAY
     world.pass_time(300)
     assert asked(world) == ["one", "two"]
+
+
+def test_a_clock_that_once_ran_far_ahead_starves_nobody(world: World) -> None:
+    """What it has stamped belongs to no day that anybody lives in."""
+    world.wall += 30 * DAY
+    world.drop("a.yaml", yaml_of("one", "two"))
+    world.pass_time(60)
+    world.wall -= 30 * DAY
+    world.restart()
+    world.drop("b.yaml", yaml_of("three", "four", "five"))
+    world.pass_time(300)
+    assert asked(world) == ["one", "two", "three", "four"]

@@ -192,12 +192,34 @@ def test_a_text_in_doubt_is_ordered_again_by_command_only(world: World) -> None:
     assert "add the line" not in error
 
 
-def test_other_defaults_are_another_order(world: World) -> None:
+def test_other_defaults_are_another_order_where_a_person_has_changed_the_file(world: World) -> None:
     """A job that failed is matched by the whole of what it asks for."""
     world.cloud.export_faults.append((CloudInDoubt("no answer"), True))
     world.drop_with(WHOLE, "a.yaml", "text: hi")
     world.pass_time(60)
     (world.root / "failed/a.yaml").unlink()
-    world.drop_with(WHOLE.replace("ko", "en"), "a.yaml", "text: hi")
+    world.drop_with(WHOLE.replace("ko", "en"), "a.yaml", "text: hi  # in English")
     world.pass_time(60)
     assert [body["language"] for _at, body in world.cloud.accepted.values()] == ["ko", "en"]
+
+
+@pytest.mark.parametrize(("content", "name"), [("text: hi\n---\ntext: ho", "a.yaml"), ("text\nhi\nho\n", "a.csv")])
+def test_other_defaults_do_not_pay_again_for_a_file_that_nobody_has_touched(
+    world: World, content: str, name: str
+) -> None:
+    """Its error text has promised it: neither what is done nor what is in doubt; the old defaults go on with it."""
+    world.cloud.export_faults.extend([None, (CloudInDoubt("no answer"), True)])
+    world.drop_with(WHOLE, name, content)
+    world.pass_time(60)
+    assert f"failed/{name}" in [f"failed/{found}" for found in world.files("failed")]
+    (world.root / f"failed/{name}").unlink()
+    world.drop_with(WHOLE.replace("ko", "en"), name, content)
+    world.pass_time(60)
+    assert len(world.cloud.asked) == 2
+    told = world.error(f"failed/{name}")
+    assert "job 1 was ordered" in told
+    assert "job 2 was ordered" in told
+    (world.root / f"failed/{name}").unlink()
+    world.drop_with(WHOLE, name, content.replace("ho", "ho") + ("  # again" if name == "a.yaml" else ""))
+    world.pass_time(60)
+    assert len(world.cloud.asked) == 2
