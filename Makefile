@@ -6,11 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format clean help
+.PHONY: demo test lint bench format clean help
 help:
 	@echo 'make demo   the whole thing once on the simulator, with real videos at the end'
 	@echo 'make test   all tests, with branch coverage'
 	@echo 'make lint   ruff and mypy'
+	@echo 'make bench  measure speed and memory; takes a quarter of an hour on an idle machine'
 	@echo 'make format let ruff format the code'
 	@echo 'make clean  remove the virtual environment and caches'
 
@@ -33,6 +34,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(READY)
+	@$(BIN)/python -m bench
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
