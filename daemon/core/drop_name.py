@@ -17,13 +17,12 @@ RESULT_TABLE: Final = ".result.csv"
 _DROP_ENDINGS: Final = (".yaml", ".yml", ".csv", ".txt")
 _TABLE_ENDING: Final = ".csv"
 _TEXT_ENDING: Final = ".txt"
+# What systems put behind a copied name's stem, in small letters: Windows, a Mac, browsers, file managers on Linux.
+_COPIED: Final = r"(?: ?-? ?(?:copy|kopie|복사본)(?: \d+)?| ?-? ?\(\d+\)|_\d+)*"
 # Texts that stand in folders for people to read, what we write ourselves, and what hides a second ending on Windows.
-_NO_TEXT: Final = re.compile(
-    r"(?:(?:readme|howto|pause|_defaults)(?: \(\d+\))?|.*\.(?:error|ya?ml|csv))\.txt", re.DOTALL
-)
-# As systems name copies of them, too.
-_RESULT: Final = re.compile(r".*\.result(?: ?-? ?(?:copy|복사본|\(\d+\)))*\.csv", re.DOTALL)
-_NO_TABLE: Final = re.compile(r"_defaults(?: \(\d+\))?\.csv")
+_NO_TEXT: Final = re.compile(rf"(?:readme|howto|pause|_defaults|.*\.(?:error|ya?ml|csv)){_COPIED}\.txt", re.DOTALL)
+_RESULT: Final = re.compile(rf".*\.result{_COPIED}\.csv", re.DOTALL)
+_NO_TABLE: Final = re.compile(rf"_defaults{_COPIED}\.(?:csv|ya?ml)")
 _IGNORED_BEGINNINGS: Final = (".", "~$")
 # Recycle bins and snapshots hold what people threw away: rendering that again would cost money.
 _IGNORED_FOLDERS: Final = frozenset(

@@ -249,7 +249,7 @@ class _TableReader:
     def requests(self, sheet: _Sheet) -> tuple[Request, ...]:
         """The requests; meaningless where there are problems afterwards."""
         requests: list[Request | None] = []
-        if sheet.header is not None:
+        if sheet.header is not None and not self._is_cut(sheet.header):
             self._read_header(sheet.header)
             requests = [self._request(row, sheet) for row in sheet.rows if not row.is_blank]
         if sheet.broken is not None:
@@ -259,6 +259,15 @@ class _TableReader:
         elif not requests and not self._problems:
             self._problems.add("there is no row below the header; each row is one video", (sheet.header.line, 1))
         return tuple(request for request in requests if request is not None)
+
+    def _is_cut(self, row: _Row) -> bool:
+        """Whether a quote holds no cell together, so that its comma may have cut one; the first is told."""
+        for cell in row.cells:
+            words = _stray_quote(cell.raw)
+            if words is not None:
+                self._problems.add(words, (cell.line, cell.column), path=f"row {row.number}", kind="value")
+                return True
+        return False
 
     def _read_header(self, header: _Row) -> None:
         first: dict[str, _Cell] = {}
@@ -287,6 +296,8 @@ class _TableReader:
             )  # fmt: skip
 
     def _request(self, row: _Row, sheet: _Sheet) -> Request | None:
+        if self._is_cut(row):
+            return None
         path = f"row {row.number}"
         width = len(sheet.header.texts) if sheet.header is not None else 0
         said: dict[str, _Cell] = {}
@@ -319,6 +330,17 @@ def _marked(request: Request, marks: MappingType[str, _Cell]) -> Request:
         at = {name: (cell.line, cell.column) for name, cell in marks.items()}
         place = replace(place, fields={**place.fields, **at})
     return replace(request, place=place, is_marked_paid=True)
+
+
+def _stray_quote(raw: str) -> str | None:
+    """What is wrong with the quotes of a cell, as it is written; one that begins with a quote is csv's to judge."""
+    if raw.startswith('"'):
+        return None
+    if raw.lstrip().startswith('"'):
+        return "a blank stands before the quote that opens this cell; take the blank before the quote out"
+    if raw.count('"') % 2:
+        return 'a quote in this cell has no partner; put the whole cell in quotes, and each quote in it twice ("")'
+    return None
 
 
 def _beyond(index: int, delimiter: str) -> str:
@@ -397,8 +419,8 @@ def _written(
 
 
 def _unmade(said: MappingType[str, str], error: str) -> Fate:
-    state = said.get("state") or ("failed" if error else "")
-    return Fate(state, said.get("video", ""), error, said.get("paid") or "no")
+    # Whether a row without a word of its own was paid under this name before is not known here: empty is no "no".
+    return Fate(said.get("state", ""), said.get("video", ""), error, said.get("paid", ""))
 
 
 def _cell(text: str, delimiter: str) -> str:

@@ -239,7 +239,7 @@ def _is_reaped(process: _Program) -> bool:
 
 
 def _kill_group(process: _Program) -> None:
-    if process.pid == 0 or process.returncode is not None:
+    if not process.pid or process.returncode is not None:  # None while it is being forked
         return
     for kill in (os.killpg, os.kill):  # a child that was only just forked has no group of its own yet
         with suppress(ProcessLookupError, PermissionError):

@@ -111,14 +111,17 @@ def _plan(drop: Drop, processing_name: str, earlier: Earlier, now: float) -> tup
 
 def _still_there(earlier: Earlier) -> Iterator[Problem]:
     """For whoever reads why a file is not valid: what an earlier one of its name has paid for is not lost by that."""
+    done = [job for job in earlier.jobs if job.state is State.DONE]
     paid = [job for job in earlier.jobs if job.paid is not Paid.NO and job.state is not State.DONE]
+    made = ["1 video is made" if len(done) == 1 else f"{len(done):,} videos are made"] if done else []
     if paid:
-        videos = "1 video" if len(paid) == 1 else f"{len(paid):,} videos"
+        videos = "1 video was paid" if len(paid) == 1 else f"{len(paid):,} videos were paid"
         projects = ", ".join(display(job.project_id) for job in paid[:5] if job.project_id is not None)
-        known = f" (project {projects})" if projects else ""
+        made.append(f"{videos}, or may have been{f' (project {projects})' if projects else ''}")
+    if made:
         yield Problem(
-            f"besides: of an earlier file of this name {videos} were paid, or may have been{known}; nothing of that is "
-            "lost: once this file is mended and dropped under the same name, jobs that ask for the same go on there"
+            f"besides: of an earlier file of this name {', and '.join(made)}; nothing of that is lost: once this file "
+            "is mended and dropped under the same name, jobs that ask for the same go on there"
         )
 
 

@@ -188,7 +188,7 @@ def test_pause_is_one_exact_name_at_the_top() -> None:
         ("_defaults.yaml", Kind.DEFAULTS),
         ("spring/_DEFAULTS.Yml", Kind.DEFAULTS),
         ("x_defaults.yaml", Kind.DROP),
-        ("_defaults (2).yaml", Kind.DROP),
+        ("_defaults (2).yaml", Kind.IGNORED),
         ("_defaults (conflicted copy 2024-01-02).yaml", Kind.CONFLICT),
         ("a (conflicted copy 2024-01-02).csv", Kind.CONFLICT),
         ("a.csv.result.csv", Kind.RESULT),
@@ -205,6 +205,37 @@ def test_tables_texts_and_defaults(name: str, expected: Kind) -> None:
     assert kind(name) is expected
 
 
+COPIED = [" - Copy", " - Copy (2)", " (1)", "(1)", "_1", " - 복사본", " - 복사본 (2)", " - Kopie", " copy", " copy 2"]
+
+
+@pytest.mark.parametrize("copied", COPIED)
+@pytest.mark.parametrize(
+    ("stem", "ending", "expected"),
+    [
+        ("hello.txt.error", ".txt", Kind.IGNORED),
+        ("spring/hello.yaml.error", ".TXT", Kind.IGNORED),
+        ("example.yaml", ".txt", Kind.IGNORED),
+        ("HOWTO", ".txt", Kind.IGNORED),
+        ("README", ".txt", Kind.IGNORED),
+        ("PAUSE", ".txt", Kind.IGNORED),
+        ("x.csv.result", ".csv", Kind.RESULT),
+        ("_defaults", ".yaml", Kind.IGNORED),
+        ("spring/_Defaults", ".YML", Kind.IGNORED),
+        ("_defaults", ".csv", Kind.IGNORED),
+        ("_defaults", ".txt", Kind.IGNORED),
+        ("hello", ".txt", Kind.DROP),
+        ("x", ".csv", Kind.DROP),
+        ("x", ".yaml", Kind.DROP),
+        ("x.csv.result of mine", ".csv", Kind.DROP),
+        ("readme of mine", ".txt", Kind.DROP),
+    ],
+)
+def test_a_copy_of_what_is_no_drop_is_none(stem: str, ending: str, expected: Kind, copied: str) -> None:
+    """However a system names it: our own texts, put into a folder with defaults, would be spoken, and paid."""
+    assert kind(f"{stem}{copied}{ending}") is expected
+    assert kind(unicodedata.normalize("NFD", f"{stem}{copied}{ending}")) is expected
+
+
 def test_the_folders_whose_defaults_hold() -> None:
     """Outermost first."""
     assert folders_of("a.yaml") == ("",)
@@ -219,7 +250,7 @@ def test_folders_of_programs_are_ignored(base: str) -> None:
 
 @given(st.text())
 def test_every_name_is_of_some_kind(name: str) -> None:
-    """No name raises; only YAML endings make drops and conflict copies."""
+    """No name raises; only the four endings make drops and conflict copies."""
     found = kind(name)
     if found in {Kind.DROP, Kind.CONFLICT}:
-        assert name.lower().endswith((".yaml", ".yml"))
+        assert name.lower().endswith((".yaml", ".yml", ".csv", ".txt"))

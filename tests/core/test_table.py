@@ -88,6 +88,12 @@ def test_a_cell_is_the_text_that_was_written() -> None:
     assert bodies(table) == [{"language": "no", "text": "12:30", "model": "0012", "clothes": "1.0"}]
 
 
+def test_quotes_in_pairs_may_stand_within_a_cell() -> None:
+    """With quotes around the cell or without; one that belongs to an inch needs the quotes around."""
+    table = 'language,text,model,clothes\nko,She said "hi" to me,M1,1\nko,"A 5"" screen, new",M1,1\n'
+    assert [body["text"] for body in bodies(table)] == ['She said "hi" to me', 'A 5" screen, new']
+
+
 def test_every_field_of_the_version_is_a_column() -> None:
     """Those of v2 and of v3, name and pay_again too; an empty cell says nothing."""
     two = "language,text,model,clothes,uppercut,name,pay_again\nko,hi,M1,1,20,the first,yes\nko,ho,M1,1,,,\n"
@@ -163,6 +169,24 @@ def test_places_are_lines_and_columns_of_the_file() -> None:
         pytest.param(
             'language,text,model,clothes\nko,"a"b,M1,1\n', ["line 2, column 1: text stands behind a closing quote"],
             id="text behind a quote",
+        ),
+        pytest.param(
+            'language,model,clothes,text,name\nko,M1,1, "Hello, world"\n\nko,M1,1,"fine, so",\nko,M1,1, "Hello",\n',
+            [
+                "line 2, column 9 (row 2): a blank stands before the quote that opens this cell; take the blank",
+                "line 5, column 9 (row 5): a blank stands before the quote that opens this cell; take the blank",
+            ],
+            id="blank before a quote",
+        ),
+        pytest.param(
+            'language, "text",model,clothes\nko,a,M1,1\n',
+            ["line 1, column 10 (row 1): a blank stands before the quote"],
+            id="blank before a quote in the header",
+        ),
+        pytest.param(
+            'language,text,model,clothes\nko,a,M1,1\nko,Say "hi, you",M1,1\n',
+            ["line 3, column 4 (row 3): a quote in this cell has no partner; put the whole cell in quotes"],
+            id="quote cut off its partner",
         ),
         pytest.param(
             "language,text,model,clothes\nko,a\x07b,M1,1\n",
@@ -283,7 +307,7 @@ def test_a_table_that_has_come_back_has_its_columns_once() -> None:
 
 
 def test_a_table_that_was_not_valid_says_what_is_wrong_in_its_rows() -> None:
-    """And keeps what it said before: nothing has become of them."""
+    """And keeps what it said before; where it said nothing, nothing is made up: it may have been paid before."""
     table = "text,state,paid,model\na,done,yes,M1\nb,failed,no,M1\nc,,,M1\n"
     wrong = words_by_row([Problem("is bad", 3, 1, "row 3, text"), Problem("all", 1, 1, "row 1"), Problem("elsewhere")])
     back = result_table(table.encode(), [], wrong)
@@ -291,7 +315,7 @@ def test_a_table_that_was_not_valid_says_what_is_wrong_in_its_rows() -> None:
     assert read(back)[1:] == [
         ["a", "M1", "done", "", "", "yes"],
         ["b", "M1", "failed", "", "is bad", "no"],
-        ["c", "M1", "", "", "", "no"],
+        ["c", "M1", "", "", "", ""],
     ]
 
 

@@ -119,16 +119,15 @@ def slow_to_start(program: Path) -> Iterator[Callable[[], object]]:
     """
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
+    is_wanted = threading.Event()
+    before = signal.signal(signal.SIGIO, lambda *_: is_wanted.set())  # any thread of this process may get it
     descriptor = os.open(program, os.O_RDONLY)
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        yield lambda: signal.sigtimedwait({signal.SIGIO}, PATIENCE_SECONDS)
+        yield lambda: is_wanted.wait(PATIENCE_SECONDS)
     finally:
         os.close(descriptor)
-        while signal.sigtimedwait({signal.SIGIO}, 0) is not None:
-            pass
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGIO, before)
 
 
 # --- a command ------------------------------------------------------------------------------------

@@ -61,6 +61,33 @@ def test_an_invalid_file_has_no_jobs() -> None:
     assert planned.problems == (Problem("bad"),)
 
 
+@pytest.mark.parametrize(
+    ("jobs", "words"),
+    [
+        ((failed(1, 7, "a", *DONE),), "1 video is made; nothing"),
+        ((failed(1, 7, "a", *DONE), failed(2, 7, "b", *DONE)), "2 videos are made; nothing"),
+        ((failed(1, 7, "a", *ACCEPTED, GaveUp("late")),), "1 video was paid, or may have been (project p1); nothing"),
+        (
+            (failed(1, 7, "a", *DONE), failed(2, 7, "b", *IN_DOUBT), failed(3, 7, "c", *IN_DOUBT)),
+            "1 video is made, and 2 videos were paid, or may have been; nothing",
+        ),
+    ],
+)
+def test_an_invalid_file_says_what_an_earlier_one_has(jobs: tuple[Job, ...], words: str) -> None:
+    """What is made already, and what was or may have been paid: its writer need not fear for it."""
+    earlier = Earlier(jobs, ((7, "failed/sub/x.yaml"),))
+    planned, _ = claim.plan(drop(problems=(Problem("bad"),)), "x.yaml", earlier, NOW)
+    assert [problem.message.startswith("besides: ") for problem in planned.problems] == [False, True]
+    assert f"of an earlier file of this name {words} of that is lost" in planned.problems[1].message
+
+
+def test_an_invalid_file_says_nothing_of_an_earlier_one_that_cost_nothing() -> None:
+    """There is nothing to be lost."""
+    earlier = Earlier((failed(1, 7, "a", ExportStarted(), Refused("no")),), ((7, "failed/sub/x.yaml"),))
+    planned, _ = claim.plan(drop(problems=(Problem("bad"),)), "x.yaml", earlier, NOW)
+    assert planned.problems == (Problem("bad"),)
+
+
 def test_each_job_goes_on_where_its_earlier_one_was() -> None:
     """Requests are matched by what they ask for, whatever their place in the file."""
     earlier = Earlier(

@@ -130,22 +130,21 @@ def test_a_program_that_cannot_even_be_started_delays_no_stop(tmp_path: Path) ->
     """Its file cannot be read for now, as on a frozen share (here: for 45 s, for we hold a lease on it, fcntl(2))."""
     with Place(tmp_path, render_seconds=0.1) as place:
         command = program(tmp_path / "tell", TELL, told=tmp_path / "told")
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
+        is_wanted = threading.Event()
+        before = signal.signal(signal.SIGIO, lambda *_: is_wanted.set())  # any thread of this process may get it
         descriptor = os.open(tmp_path / "tell", os.O_RDONLY)
         try:
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
             place.drop("bad.yaml", "nonsense: [")
             running = place.start("run", CHROMADROP_NOTIFY__COMMAND=command, CHROMADROP_NOTIFY__TIMEOUT_SECONDS="300")
-            assert signal.sigtimedwait({signal.SIGIO}, 30) is not None, "it is being started"
+            assert is_wanted.wait(30), "it is being started"
             place.drop("good.yaml", job("hello"))
             running.until("batch.filed", outcome="done")
             assert running.terminate() == 0
             assert not running.said("notice.deferred")
         finally:
             os.close(descriptor)
-            while signal.sigtimedwait({signal.SIGIO}, 0) is not None:
-                pass
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signal.signal(signal.SIGIO, before)
         assert told(tmp_path / "told") == [], "and nobody starts it later on"
         place.start("run", "--once", CHROMADROP_NOTIFY__COMMAND=command).end()
         assert [one["file"] for one in told(tmp_path / "told")] == ["bad.yaml"]

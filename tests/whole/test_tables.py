@@ -133,9 +133,35 @@ def test_a_table_that_is_not_valid_comes_back_with_its_problems_in_the_rows(worl
     world.pass_time(60)
     text = (world.root / "failed/works.csv.result.csv").read_text()
     rows = list(csv.DictReader(io.StringIO(text), delimiter=";"))
-    assert [(row["state"], row["paid"]) for row in rows] == [("", "no"), ("failed", "no"), ("failed", "no")]
+    assert [(row["state"], row["paid"]) for row in rows] == [("", "")] * 3
     assert "'uppercut' must be a number" in rows[1]["error"]
     assert "'text' is missing" in rows[2]["error"]
+    assert world.cloud.accepted == {}
+
+
+def test_a_table_that_is_no_longer_valid_does_not_deny_what_was_paid(world: World) -> None:
+    """Its rows say nothing of it; the error file says what is there, and the mended table goes on with that."""
+    world.cloud.export_faults += [None, None, (CloudRefused("no"), False)]
+    world.drop("works.csv", TABLE)
+    world.pass_time(60)
+    (world.root / "failed/works.csv").unlink()
+    world.drop("works.csv", TABLE.replace("ko,third,M1", "ko,third,"))
+    world.pass_time(60)
+    assert [row["state"] + row["paid"] for row in table(world, "failed/works.csv")] == [""] * 3
+    error = world.error("failed/works.csv")
+    assert "of an earlier file of this name 2 videos are made; nothing of that is lost" in error
+    (world.root / "failed/works.csv").unlink()
+    world.drop("works.csv", TABLE)
+    world.pass_time(60)
+    assert [row[1] for row in said(world, "done/works.csv")] == ["done"] * 3
+    assert len(world.cloud.accepted) == 3
+
+
+def test_a_blank_before_a_quote_orders_nothing(world: World) -> None:
+    """The quote would not hold its cell together, and half a sentence would be paid for."""
+    world.drop("works.csv", 'language,model,clothes,text,name\nko,M1,1, "Hello, world"\n')
+    world.pass_time(60)
+    assert "take the blank before the quote out" in world.error("failed/works.csv")
     assert world.cloud.accepted == {}
 
 
