@@ -102,7 +102,9 @@ class StatusPages:
 
     def _with_work(self, view: View, ledger: Ledger) -> View:
         glance = ledger.glance(MOST_FILES, MOST_JOBS)
-        closed = ledger.closed_since(view.at - FAILED_DAYS * DAY_SECONDS, MOST_FILES, MOST_JOBS)
+        closed = ledger.closed_since(view.at - DONE_DAYS * DAY_SECONDS, MOST_FILES, MOST_JOBS)
+        # By themselves: many that went well must not push one out that may have been paid.
+        failed = ledger.closed_since(view.at - FAILED_DAYS * DAY_SECONDS, MOST_FILES, MOST_JOBS, Outcome.FAILED)
         note = ledger.read_note("account")
         root = self._paths.root
         return replace(
@@ -111,7 +113,7 @@ class StatusPages:
             counts=ledger.counts(),
             file_count=glance.file_count,
             files=tuple(self._in_work(glance, ledger, view.at)),
-            failed=tuple(itertools.islice(_failed(closed, root), MOST_FAILED)),
+            failed=tuple(itertools.islice(_failed(failed, root), MOST_FAILED)),
             failed_folder=_relative(self._paths.failed, root),
             done=_done(glance, closed, view.at - DONE_DAYS * DAY_SECONDS),
         )

@@ -111,7 +111,8 @@ class StatusWatch:
         """The page is there, or could not be made; it is made again when it is due."""
         self._is_busy = False
         took = now.monotonic - self._begun_at
-        self._free_at = self._begun_at + max(APART_SECONDS, EASE_TIMES * took)
+        ease_seconds = min(EASE_TIMES * took, BEAT_SECONDS)  # a page that comes later would call itself old
+        self._free_at = self._begun_at + max(APART_SECONDS, ease_seconds)
         if message.reason and message.reason != self._trouble:
             self._desk.log(_WARNING, "page.deferred", page=NAME, reason=message.reason)
         self._trouble = message.reason

@@ -640,19 +640,25 @@ class Ledger:
             jobs = connection.execute(sa.select(_jobs).where(_jobs.c.file_id.in_(ids)).order_by(_jobs.c.id)).all()
         return [(_file(row), [_job(job) for job in jobs if job.file_id == row.id]) for row in files]
 
-    def closed_since(self, since: float, most_files: int, most_jobs: int) -> list[Closed]:
+    def closed_since(
+        self, since: float, most_files: int, most_jobs: int, outcome: Outcome | None = None
+    ) -> list[Closed]:
         """The job files that were filed away since then, latest first, with what can be had of their jobs.
 
         Args:
             since: wall-clock seconds.
             most_files: of them.
             most_jobs: of all of them together.
+            outcome: only these; None for all.
         """
+        closed = sa.and_(_files.c.closed_at >= since, _files.c.state == FileState.CLOSED)
+        if outcome is not None:
+            closed = sa.and_(closed, _files.c.outcome == outcome)
         columns: list[Any] = [column for column in _files.c if column is not _files.c.content]
         with self._transaction() as connection:
             files: Sequence[Any] = connection.execute(
                 sa.select(*columns, sa.literal(b"").label("content"))
-                .where(_files.c.closed_at >= since, _files.c.state == FileState.CLOSED)
+                .where(closed)
                 .order_by(_files.c.closed_at.desc(), _files.c.id.desc())
                 .limit(most_files)
             ).all()
