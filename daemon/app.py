@@ -442,7 +442,7 @@ class Daemon:
 
     def _note_live(self) -> None:
         """For whoever makes the page, on another thread."""
-        self._pages.live = Live(self._dispatcher.summary(), self._dispatcher.traced, self._watch.pulse())
+        self._pages.live = Live(self._dispatcher.summary(), self._dispatcher.traced, self._watch.pulse(), now())
 
     def _write_last_page(self) -> None:
         """People are told that nothing more happens; a share that does not take it in a moment is not waited for."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections import defaultdict
 from contextlib import closing
@@ -13,7 +12,7 @@ from daemon.core import estimate, status_page
 from daemon.core.job import State
 from daemon.core.job_file import Outcome
 from daemon.core.status_page import FailedFile, Made, OpenFile, Trouble, View
-from daemon.core.vitals import has_lasted
+from daemon.core.vitals import STUCK_SECONDS, has_lasted
 from daemon.overview import MOST_FILES, MOST_JOBS, PastRenders, open_for_reading
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ DONE_DAYS: Final = 7
 FAILED_DAYS: Final = 30
 """So far back the page looks for videos, and for what lies in failed/."""
 MOST_FAILED: Final = 200
+MOST_FAILED_LOOKED_FOR: Final = 20_000
+"""So many names are looked up in failed/: what has been seen to pushes out nothing that has not."""
 MOST_DONE: Final = 1000
 
 
@@ -43,11 +44,13 @@ class Live:
         summary: of the dispatcher, after its last turn.
         traced: the jobs that are looked for.
         pulse: of the scanner.
+        turned: when that turn had ended.
     """
 
     summary: Summary
     traced: frozenset[int]
     pulse: Pulse
+    turned: Instant
 
 
 class StatusPages:
@@ -84,12 +87,22 @@ class StatusPages:
         return _encoded(self._view())
 
     def elsewhere(self) -> bytes:
-        """The page where no link could lead to a file; raises as `in_root`."""
-        return _encoded(replace(self._view(), has_files=False))
+        """The page where no link could lead to a file; raises as `in_root`.
+
+        It is made without the dispatcher, which makes a turn every `BEAT_SECONDS` while somebody may ask for it: so
+        it says where that is stuck.
+        """
+        return _encoded(replace(self._view(), has_files=False, stuck_since=self._stuck_since()))
 
     def last(self) -> bytes:
         """The page of a daemon that has ended; raises as `in_root`."""
         return _encoded(replace(self._view(), is_ended=True))
+
+    def _stuck_since(self) -> float | None:
+        live = self.live
+        if live is None or self._now().monotonic - live.turned.monotonic <= STUCK_SECONDS:
+            return None
+        return live.turned.wall
 
     def _view(self) -> View:
         moment = self._now()
@@ -102,20 +115,23 @@ class StatusPages:
 
     def _with_work(self, view: View, ledger: Ledger) -> View:
         glance = ledger.glance(MOST_FILES, MOST_JOBS)
-        closed = ledger.closed_since(view.at - DONE_DAYS * DAY_SECONDS, MOST_FILES, MOST_JOBS)
-        # By themselves: many that went well must not push one out that may have been paid.
-        failed = ledger.closed_since(view.at - FAILED_DAYS * DAY_SECONDS, MOST_FILES, MOST_JOBS, Outcome.FAILED)
+        done_since = view.at - DONE_DAYS * DAY_SECONDS
+        # Apart, for many of the one kind would push out the other; videos of a file that failed in part are videos.
+        closed = [one for kind in Outcome for one in ledger.closed_since(done_since, MOST_FILES, MOST_JOBS, kind)]
         note = ledger.read_note("account")
         root = self._paths.root
+        lying = _lying_failed(ledger.failed_since(view.at - FAILED_DAYS * DAY_SECONDS, MOST_FAILED_LOOKED_FOR), root)
+        failed = ledger.closed_among(lying[:MOST_FAILED], MOST_JOBS)
         return replace(
             view,
             account=Trouble(str(note.get("reason", "")), note.get("since")) if isinstance(note, dict) else None,
             counts=ledger.counts(),
             file_count=glance.file_count,
             files=tuple(self._in_work(glance, ledger, view.at)),
-            failed=tuple(itertools.islice(_failed(failed, root), MOST_FAILED)),
+            failed=tuple(FailedFile(one.job_file, one.jobs, one.job_count) for one in failed),
+            failed_count=len(lying),
             failed_folder=_relative(self._paths.failed, root),
-            done=_done(glance, closed, view.at - DONE_DAYS * DAY_SECONDS),
+            done=_done(glance, closed, done_since),
         )
 
     def _in_work(self, glance: Glance, ledger: Ledger, at: float) -> Iterator[OpenFile]:
@@ -162,13 +178,10 @@ def _with_troubles(view: View, live: Live, moment: Instant) -> View:
     )
 
 
-def _failed(closed: Sequence[Closed], root: Path) -> Iterator[FailedFile]:
+def _lying_failed(failed: Sequence[tuple[int, str]], root: Path) -> list[int]:
     """Those that still lie in failed/: what somebody took away, or put back, has been seen to."""
-    failed = [one for one in closed if one.job_file.outcome is Outcome.FAILED and one.job_file.filed_as]
-    there = _there((one.job_file.filed_as or "" for one in failed), root)
-    for one in failed:
-        if one.job_file.filed_as in there:
-            yield FailedFile(one.job_file, one.jobs, one.job_count)
+    there = _there((path for _file_id, path in failed), root)
+    return [file_id for file_id, path in failed if path in there]
 
 
 def _there(paths: Iterable[str], root: Path) -> set[str]:

@@ -128,6 +128,7 @@ class View:
         at: wall-clock seconds when it was so.
         folder: the root's own name, by which people know it; empty for none.
         is_ended: the daemon has ended; this is its last page.
+        stuck_since: wall-clock seconds of the dispatcher's last turn, where it is stuck; None where it is not.
         account: what is wrong with it; None for nothing.
         cloud: why it cannot be reached; None where it can.
         root: why the folders are not to be trusted; None where they are.
@@ -143,6 +144,7 @@ class View:
         max_rendering: as many at once are rendered.
         traced: numbers of the jobs whose export was not answered and that are looked for.
         failed: newest first; some of them.
+        failed_count: all that lie in failed/, where they are more.
         done: newest first; some of them.
         done_days: so many days back they go.
         failed_folder: path relative to the root.
@@ -152,6 +154,7 @@ class View:
     at: float
     folder: str = ""
     is_ended: bool = False
+    stuck_since: float | None = None
     account: Trouble | None = None
     cloud: Trouble | None = None
     root: Trouble | None = None
@@ -167,6 +170,7 @@ class View:
     max_rendering: int = 0
     traced: frozenset[int] = frozenset()
     failed: tuple[FailedFile, ...] = ()
+    failed_count: int = 0
     done: tuple[Made, ...] = ()
     done_days: int = 7
     failed_folder: str = "failed"
@@ -196,12 +200,14 @@ def page(view: View) -> str:
 
 
 def _top(view: View) -> Iterator[str]:
-    ended = " data-ended" if view.is_ended else ""
-    yield f'<header id="top" data-at="{_iso(view.at)}" data-stale="{STALE_SECONDS}"{ended}>'
+    signed_at = view.at if view.stuck_since is None else view.stuck_since
+    # Either way a banner of its own says more than that the page is old.
+    ended = " data-ended" if view.is_ended or view.stuck_since is not None else ""
+    yield f'<header id="top" data-at="{_iso(signed_at)}" data-stale="{STALE_SECONDS}"{ended}>'
     yield f"<h1>{both('What is going on', '진행 상황')}</h1>"
     folder = f'<bdi class="folder">{_shown(view.folder)}</bdi> · ' if view.folder else ""
     sign = both("last sign", "마지막 신호")
-    yield f'<p class="sign">{folder}{sign} {_time(view.at)}</p>'
+    yield f'<p class="sign">{folder}{sign} {_time(signed_at)}</p>'
     yield from _banners(view)
     yield from _figures(view)
     yield "</header>"
@@ -244,14 +250,31 @@ def _banners(view: View) -> Iterator[str]:
                 "다시 시작된 뒤 받아 옵니다. 잃어버리는 것은 없습니다.",
             ),
         )
+    if view.stuck_since is not None:
+        yield _stuck(view.stuck_since, view.at)
     yield from _troubles(view)
-    is_well = not (view.is_ended or view.account or view.cloud or view.root or view.is_paused or view.limited)
+    is_at_work = not view.is_ended and view.stuck_since is None
+    is_well = is_at_work and not (view.account or view.cloud or view.root or view.is_paused or view.limited)
     if is_well and not (view.folders or view.is_ledger_away or view.is_blind):
         yield (
             '<div id="well" class="banner good"><strong>'
             f"{both('chromadrop is at work, and the account is well', 'chromadrop이 작동 중이며 계정도 정상입니다')}"
             "</strong></div>"
         )
+
+
+def _stuck(since: float, now: float) -> str:
+    return _banner(
+        "bad",
+        both("chromadrop hangs: no sign of life for", "chromadrop이 응답하지 않습니다. 마지막 신호 이후")
+        + f" {_since_then(since, now)}",
+        both(
+            "It runs, but has done nothing since then. Nothing is lost and nothing is paid twice. Where its service is "
+            "watched it is started again by itself; if this stays, please tell whoever looks after chromadrop.",
+            "실행 중이지만 그 이후로 아무 일도 하지 않았습니다. 잃어버린 것은 없고 두 번 결제되지도 않습니다. 서비스가 "
+            "감시되고 있으면 저절로 다시 시작됩니다. 이 상태가 계속되면 chromadrop 관리자에게 알려 주세요.",
+        ),
+    )
 
 
 def _troubles(view: View) -> Iterator[str]:
@@ -353,7 +376,8 @@ def _figures(view: View) -> Iterator[str]:
     yield f'<li><a href="#making"><b>{queued:,}</b> {both("in line", "대기열")}</a></li>'
     yield f'<li><a href="#waiting"><b>{lying:,}</b> {both("in inbox", "inbox에 있음")}</a></li>'
     bad = " class=bad" if view.failed else ""
-    yield f'<li{bad}><a href="#failed"><b>{len(view.failed):,}</b> {both("failed", "실패")}</a></li>'
+    failed = max(view.failed_count, len(view.failed))
+    yield f'<li{bad}><a href="#failed"><b>{failed:,}</b> {both("failed", "실패")}</a></li>'
     yield (
         f'<li><a href="#done">{done} <span class="unscripted">{days}</span>'
         f'<span class="scripted">{both("done today", "오늘 완료")}</span></a></li>'
@@ -596,8 +620,9 @@ def _failed(view: View) -> Iterator[str]:
     yield _section("failed", both("Failed", "실패"))
     shown, left = _fitting(view.failed, lambda file: _failed_file(file, view), _FAILED_BYTES)
     yield from shown
-    if left:
-        yield _more(both(f"and {left:,} more, in failed/", f"그 밖에 {left:,}개가 failed/에 있습니다"))
+    more = left + max(0, view.failed_count - len(view.failed))
+    if more:
+        yield _more(both(f"and {more:,} more, in failed/", f"그 밖에 {more:,}개가 failed/에 있습니다"))
     yield "</section>"
 
 

@@ -31,7 +31,7 @@ from daemon.core.notice import Kind, Notice, Sink
 from daemon.core.problem import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 SCHEMA_VERSION: Final = "2"
@@ -654,6 +654,26 @@ class Ledger:
         closed = sa.and_(_files.c.closed_at >= since, _files.c.state == FileState.CLOSED)
         if outcome is not None:
             closed = sa.and_(closed, _files.c.outcome == outcome)
+        return self._closed(closed, most_files, most_jobs)
+
+    def closed_among(self, ids: Collection[int], most_jobs: int) -> list[Closed]:
+        """As `closed_since`, of the job files with these numbers, which are few."""
+        closed = sa.and_(_files.c.id.in_(ids), _files.c.state == FileState.CLOSED)
+        return self._closed(closed, len(ids), most_jobs)
+
+    def failed_since(self, since: float, most: int) -> list[tuple[int, str]]:
+        """Numbers of the job files that were filed as failed since then, and where they were put, latest first."""
+        failed = sa.and_(_files.c.state == FileState.CLOSED, _files.c.outcome == Outcome.FAILED)
+        with self._transaction() as connection:
+            rows = connection.execute(
+                sa.select(_files.c.id, _files.c.filed_as)
+                .where(failed, _files.c.closed_at >= since, _files.c.filed_as.is_not(None))
+                .order_by(_files.c.closed_at.desc(), _files.c.id.desc())
+                .limit(most)
+            ).all()
+        return [(row.id, row.filed_as) for row in rows]
+
+    def _closed(self, closed: sa.ColumnElement[bool], most_files: int, most_jobs: int) -> list[Closed]:
         columns: list[Any] = [column for column in _files.c if column is not _files.c.content]
         with self._transaction() as connection:
             files: Sequence[Any] = connection.execute(

@@ -249,6 +249,28 @@ def test_what_keeps_people_waiting_stands_on_top(changes: dict[str, Any], words:
     assert "at work, and the account is well" in Read(page(View(NOW))).text
 
 
+def test_a_dispatcher_that_is_stuck_is_told_with_its_last_sign() -> None:
+    """Whoever serves the page may be well while nothing is done; what the script would say of an old page is not so."""
+    top = page(View(NOW + 100, stuck_since=NOW)).partition("<main>")[0]
+    found = Read(top)
+    assert "chromadrop hangs: no sign of life for" in found.text
+    assert "1 min 40 s" in found.text
+    assert "last sign 마지막 신호 2025-11-23 07:40:00 (UTC)" in found.text
+    assert "is at work" not in found.text
+    [header] = found.all("header")
+    assert header["data-at"] == "2025-11-23T07:40:00Z"
+    assert "data-ended" in header
+    assert "hangs" not in page(View(NOW))
+
+
+def test_failed_files_that_are_not_shown_are_counted() -> None:
+    """Nobody takes those that are shown for all."""
+    shown = (failed(job(State.FAILED, failure=Failure.REFUSED)),)
+    assert "and 1,234 more, in failed/" in Read(page(View(NOW, failed=shown, failed_count=1235))).text
+    assert "<b>1,235</b>" in page(View(NOW, failed=shown, failed_count=1235))
+    assert "more, in failed/" not in Read(page(View(NOW, failed=shown))).text
+
+
 @pytest.mark.parametrize("failure", list(Failure))
 def test_a_failure_is_told_as_error_txt_tells_it(failure: Failure) -> None:
     """The same words from the same place: the reason, whether it was paid, what to do; and where the files are."""

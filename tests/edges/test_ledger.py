@@ -390,6 +390,33 @@ def test_what_was_closed_since_is_bounded(ledger: Ledger) -> None:
     assert ledger.closed_since(NOW + 9, 9, 99) == []
 
 
+def filed(ledger: Ledger, name: str, outcome: Outcome, closed_at: float) -> int:
+    """A job file that was filed away; its number."""
+    job_file, [job] = entered(ledger, name, request("1"))
+    advanced(ledger, job, *REFUSED)
+    settled = {"outcome": outcome, "filed_as": f"{outcome}/{name}", "settled_at": NOW, "closed_at": closed_at}
+    work = Work()
+    work.change_file(job_file, replace(job_file, state=FileState.CLOSED, **settled))  # type: ignore[arg-type]
+    ledger.commit(work)
+    return job_file.id
+
+
+def test_what_failed_is_found_however_much_was_done_since(ledger: Ledger) -> None:
+    """Done files do not count for its limit; and what was found is had by its number."""
+    first = filed(ledger, "first.yaml", Outcome.FAILED, NOW)
+    for number in range(3):
+        filed(ledger, f"{number}.yaml", Outcome.DONE, NOW + 1 + number)
+    last = filed(ledger, "last.yaml", Outcome.FAILED, NOW + 9)
+    entered(ledger, "open.yaml")
+    assert [one.job_file.id for one in ledger.closed_since(NOW, 2, 9, Outcome.FAILED)] == [last, first]
+    assert [one.job_file.name for one in ledger.closed_since(NOW, 2, 9, Outcome.DONE)] == ["2.yaml", "1.yaml"]
+    assert ledger.failed_since(NOW, 2) == [(last, "failed/last.yaml"), (first, "failed/first.yaml")]
+    assert ledger.failed_since(NOW, 1) == ledger.failed_since(NOW + 1, 9) == [(last, "failed/last.yaml")]
+    found = ledger.closed_among([first, last], 1)
+    assert [(one.job_file.id, len(one.jobs), one.job_count) for one in found] == [(last, 1, 1), (first, 0, 1)]
+    assert ledger.closed_among([], 9) == []
+
+
 def test_nothing_to_be_written_says_so(ledger: Ledger) -> None:
     """So that an idle daemon writes nothing."""
     assert Work().is_empty

@@ -9,6 +9,7 @@ from world import World, yaml_of
 
 from daemon.core.errors import LedgerUnavailable
 from daemon.core.messages import RootFound, RootLost, ScanEnded
+from daemon.core.status_page import STALE_SECONDS
 from daemon.edges.spool import PAGE_MARK
 from daemon.status_watch import APART_SECONDS, BEAT_SECONDS, StatusSource
 
@@ -116,6 +117,20 @@ def test_a_page_that_takes_long_is_made_more_rarely(world: World, painter: Paint
     world.drop("x.yaml", yaml_of("one"))
     world.pass_time(201)
     assert len(painter.made_at) in range(8, 12)
+
+
+@pytest.mark.parametrize("takes_seconds", [0.1, 2.0, 3.1, 6.0, 29.0])
+def test_no_page_becomes_old_before_the_next_one_is_there(world: World, painter: Painter, takes_seconds: float) -> None:
+    """However long painting takes, up to half of that span: it would say that nobody is at work."""
+    assert BEAT_SECONDS + 29.0 < STALE_SECONDS
+    painter.takes_seconds = takes_seconds
+    world.cloud.render_seconds = 200
+    world.drop("x.yaml", yaml_of("one"))
+    world.pass_time(400)
+    gaps = [later - earlier for earlier, later in zip(painter.made_at, painter.made_at[1:], strict=False)]
+    assert len(gaps) > 8
+    # What a page tells was so when it was begun, and is read until the next one has been made.
+    assert max(gaps) + takes_seconds < STALE_SECONDS
 
 
 def test_while_the_root_is_away_there_is_no_page(world: World, painter: Painter) -> None:
