@@ -62,6 +62,10 @@ _NUMBER: Final = re.compile(r" \((\d{1,9})\)")
 _CLOSED: Final = 0o750  # processing/: others may look, and never write
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 _SMALL: Final = 64 * 1024
+_NO_NOTE: Final = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EPERM, errno.EISDIR, errno.ENXIO}
+)
+"""There is none, or what has its name is a link, a pipe, a folder, or another user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -649,7 +653,7 @@ class Spool:
         if video is None:
             return None
         target = self.places.root / video.path
-        with contextlib.suppress(OSError):
+        try:
             if os.path.lexists(part):
                 if not _is_one_file(part, target):
                     return None
@@ -657,16 +661,29 @@ class Spool:
             if target.lstat().st_size == video.bytes and _digest(target) == video.sha256:
                 _sync_folder(target.parent)
                 return video
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:  # whether it is there must not be guessed: it would come a second time
+            raise FilingDeferred(f"cannot look at {display(video.path)}: {error.strerror or error}") from error
         return None
 
     def _noted(self, part: Path) -> Video | None:
         """Where a download was about to appear, if it ever was; only a note of our own, of a place in videos/, counts.
 
         Of our own is what belongs to whom its folder belongs to, which `part` has seen to be us.
+
+        Raises:
+            FilingDeferred: it cannot be read now: whether the video is there already must not be guessed.
         """
         note = part.with_suffix(".note")
+        try:
+            content = read_small(note, owner=note.parent.lstat().st_uid)
+        except OSError as error:
+            if error.errno in _NO_NOTE:
+                return None
+            raise FilingDeferred(f"cannot read {note.name}: {error.strerror or error}") from error
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            found = json.loads(read_small(note, owner=note.parent.lstat().st_uid))
+            found = json.loads(content)
             video = Video(str(found["path"]), int(found["bytes"]), str(found["sha256"]))
             target = self.places.root / video.path
             is_inside = ".." not in target.relative_to(self.places.videos).parts
