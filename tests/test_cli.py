@@ -384,7 +384,7 @@ def test_an_invalid_configuration_is_78_for_every_command_that_reads_it(folder: 
 def _started(*arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
     """A command that runs until it is told to end."""
     with subprocess.Popen(
-        _command(*arguments),
+        ["env", "--default-signal=INT", *_command(*arguments)],  # the tests themselves may run in the background
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -50,6 +50,7 @@ KEPT_BYTES: Final = 1000
 KILL_SECONDS: Final = 5.0
 """A command that was killed is waited for so long; one that a dead file server holds does not die."""
 LOCK_SECONDS: Final = 0.2
+_FORK_SECONDS: Final = 0.01
 """A stop waits no longer than this for a delivery to say what it runs."""
 LOOK_SECONDS: Final = 0.1
 """A command whose children keep its standard error open is looked at so often."""
@@ -137,9 +138,19 @@ class CommandOutlet:
             return
         try:
             if self._running is not None:
+                self._await_number(self._running)
                 _kill_group(self._running)
         finally:
             self._lock.release()
+
+    @staticmethod
+    def _await_number(process: _Program) -> None:
+        """Until a process that is just being forked has its number; a moment, or never."""
+        pause = threading.Event()
+        for _ in range(int(LOCK_SECONDS / _FORK_SECONDS)):
+            if process.pid:
+                return
+            pause.wait(_FORK_SECONDS)
 
     def _start(self, facts: dict[str, str]) -> _Program:
         try:

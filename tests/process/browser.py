@@ -128,7 +128,18 @@ class Browser:
         return found["result"].get("value")
 
     def wait_for(self, condition: str) -> None:
-        """Until an expression on the page holds."""
+        """Until an expression on the page holds, also when the page is made new meanwhile."""
+        for _ in range(5):
+            try:
+                self._wait_for(condition)
+            except AssertionError as error:
+                if "navigated or closed" not in str(error):
+                    raise
+            else:
+                return
+        self._wait_for(condition)
+
+    def _wait_for(self, condition: str) -> None:
         self.run(f"new Promise(done => {{ const look = () => ({condition}) ? done() : setTimeout(look, 5); look(); }})")
 
     def errors(self) -> list[str]:
