@@ -233,7 +233,7 @@ def test_what_comes_on_top_does_not_move_what_is_looked_at(tmp_path: Path) -> No
         browser.open(written(root, replace(view, done=view.done[30:]), videos=0))
         browser.run("document.getElementById('v150').scrollIntoView({block: 'center'})")
         browser.wait_for("document.getElementById('v150').getBoundingClientRect().top < 900")
-        where = "Math.round(document.getElementById('v150').getBoundingClientRect().top)"
+        where = "Math.round(document.getElementById('v150')?.getBoundingClientRect().top)"  # it may not be there yet
         before = int(browser.run(where))
         written(root, replace(view, done=(*newest.done, *view.done[30:])), videos=0)
         browser.go_on("document.getElementById('refresh').click()")
