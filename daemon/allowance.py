@@ -1,8 +1,9 @@
 """The dispatcher's part that keeps the daily limits: what was ordered today, and whether the next one may go.
 
 The ledger says what was ordered today, so that no restart forgets it; it is asked once a day, and its answer is carried
-on from there. An export counts from its start, and no more once it is known that nothing was accepted. Everything here
-runs on the dispatcher's thread.
+on from there. An export counts from its start, and no more once it is known that nothing was accepted. Where several
+daemons share the ledger, a few jobs are chosen there at a time, while no other daemon chooses. Everything here runs on
+the dispatcher's thread.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from daemon.core.estimate import spoken_seconds_of
 from daemon.core.job import Paid, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from daemon.core.job import Job
     from daemon.core.schedule import Instant
@@ -26,6 +27,10 @@ NOTE: Final = "limited"
 """Where the ledger says that a limit is reached."""
 AHEAD_SECONDS: Final = 24 * 3600.0
 """What was asked for later than this after the day's end was asked for with a wrong clock, and counts for no day."""
+LEASED_AT_ONCE: Final = 16
+"""So many jobs are chosen at once where several daemons share the ledger."""
+SHARED_LOOK_SECONDS: Final = 5.0
+"""Where they do, whether there is room again is looked at so often: others may have ordered less than they meant to."""
 LOOK_SECONDS: Final = 60.0
 """Whether it is tomorrow is looked at so often at least: a computer that slept has not counted the time."""
 
@@ -85,6 +90,7 @@ class Allowance:
         self._day: Day | None = None
         self._spent: dict[int, float] = {}
         self._seconds = 0.0
+        self._leased: frozenset[int] = frozenset()
 
     def on_changed(self, before: Job, after: Job) -> None:
         """A job has changed: an export was begun, or has come to nothing."""
@@ -95,23 +101,28 @@ class Allowance:
         elif before.state is State.EXPORTING and after.paid is Paid.NO:
             self._seconds -= self._spent.pop(after.id, 0.0)
 
-    def has_room(self, job: Job, limits: DailyLimits, now: Instant, exporting: Iterable[Job]) -> bool:
-        """Whether this job may be ordered now; where it may not, the rest waits behind it.
+    def has_room(self, line: Sequence[Job], limits: DailyLimits, now: Instant, exporting: Iterable[Job]) -> bool:
+        """Whether the next job may be ordered now; where it may not, the rest waits behind it.
 
         Args:
-            job: the next in line.
+            line: the next in line, and some that follow.
             limits: as they are now.
             now: both clocks.
             exporting: jobs whose export is in flight: until they are answered nothing is said of a limit.
 
         Raises:
-            LedgerUnavailable: the ledger cannot be read now.
+            LedgerUnavailable: the ledger cannot be used now.
+            LedgerLost: another daemon has taken our jobs over.
         """
-        self.due_at = None
         if limits.is_none:
+            self.due_at = None
             self._day = None
             self._lift()
             return True
+        if self._ledger.is_shared:
+            return self._has_shared_room(line, limits, now, exporting)
+        self.due_at = None
+        job = line[0]
         in_flight = list(exporting)
         day = self._today(now, in_flight)
         spent = Spent(len(self._spent), max(0.0, self._seconds))
@@ -121,6 +132,42 @@ class Allowance:
             return True
         self.due_at = now.monotonic + min(max(0.0, day.ends_at - now.wall), LOOK_SECONDS)
         if not in_flight:
+            self._limit(Limited(day.ends_at, spent.videos, round(spent.seconds, 1), limits.videos, limits.seconds))
+        return False
+
+    def _has_shared_room(
+        self, line: Sequence[Job], limits: DailyLimits, now: Instant, exporting: Iterable[Job]
+    ) -> bool:
+        if line[0].id in self._leased and self._day is not None and self._day.has(now.wall):
+            return True
+        if self.due_at is not None and now.monotonic < self.due_at:
+            return False
+        self._day = day = self._calendar(now.wall)
+        spent = Spent()
+
+        def fit(ordered: Sequence[Job]) -> list[int]:
+            nonlocal spent
+            latest = day.ends_at + AHEAD_SECONDS
+            counted = {job.id: job for job in ordered if (job.asked_at or 0.0) < latest}
+            seconds = sum(spoken_seconds_of(job.request) for job in counted.values())
+            spent = Spent(len(counted), seconds)
+            chosen: list[int] = []
+            for job in line:
+                length = spoken_seconds_of(job.request)
+                sofar = Spent(spent.videos + len(chosen), seconds)
+                if not has_room(sofar, length, max_videos=limits.videos, max_seconds=limits.seconds):
+                    break
+                chosen.append(job.id)
+                seconds += length
+            return chosen
+
+        self._leased = self._ledger.lease(day.begins_at, fit)
+        if self._leased:
+            self.due_at = None
+            self._lift()
+            return True
+        self.due_at = now.monotonic + SHARED_LOOK_SECONDS
+        if not any(exporting):
             self._limit(Limited(day.ends_at, spent.videos, round(spent.seconds, 1), limits.videos, limits.seconds))
         return False
 

@@ -18,7 +18,7 @@ from daemon.core import models_page, status_page
 from daemon.core.allowance import Day
 from daemon.core.batch import MAX_BYTES
 from daemon.core.credential import secrets_of
-from daemon.core.errors import ChromadropError, ConfigInvalid, LedgerRefused, RootUnavailable
+from daemon.core.errors import ChromadropError, ConfigInvalid, LedgerLost, LedgerRefused, RootUnavailable
 from daemon.core.guide import SCHEMA, Guide, Names, make_guide
 from daemon.core.notice import Kind, Sink
 from daemon.core.redact import Redactor
@@ -239,7 +239,7 @@ def missing_program(config: Config, environ: Mapping[str, str]) -> str | None:
 
 def open_ledger(config: Config, state: Path, *, is_exclusive: bool) -> Ledger:
     """The ledger; see `Ledger` for what it raises."""
-    return Ledger(state, path=config.ledger.path, is_exclusive=is_exclusive)
+    return Ledger(state, path=config.ledger.path, url=config.ledger.database, is_exclusive=is_exclusive)
 
 
 def marker_ledger(root: Path) -> str | None:
@@ -269,9 +269,25 @@ def sharing(config: Config) -> Sharing:
 
 def open_spool(ledger: Ledger, paths: Paths, sharing: Sharing | None = None, guide: Guide | None = None) -> Spool:
     """The folders of this ledger's root, with what the ledger remembers of it."""
-    was_seen = ledger.read_note("seen_root") == str(paths.root)
-    log = logs.get_logger()
-    return Spool(places(paths), ledger_id=ledger.id, was_seen=was_seen, sharing=sharing, log=log, guide=guide)
+    return Spool(
+        places(paths),
+        ledger_id=ledger.id,
+        was_seen=was_root_seen(ledger, paths),
+        sharing=sharing,
+        log=logs.get_logger(),
+        guide=guide,
+        machine=ledger.owner if ledger.is_shared else "",
+    )
+
+
+def was_root_seen(ledger: Ledger, paths: Paths) -> bool:
+    """Whether this root had its marker before: without it the root is unmounted, not new.
+
+    Several daemons have one root, under whatever path each.
+    """
+    if ledger.is_shared:
+        return any(ledger.notes("seen_root"))
+    return bool(ledger.read_note("seen_root") == str(paths.root))
 
 
 class Daemon:
@@ -381,6 +397,7 @@ class Daemon:
         with self._stack:
             self._ledger.note("daemon", {"pid": os.getpid(), "started_at": now().wall, "version": VERSION})
             self._dispatcher.recover(now())
+            self._ledger.listen(self._mailbox.put)
             self._watch.start()
             self._say_started()
             self._note_live()
@@ -427,7 +444,13 @@ class Daemon:
     def _turn(self, messages: Sequence[object]) -> float | None:
         """One turn; when to make the next one without a message."""
         others = [message for message in messages if not isinstance(message, Reload)]
-        wake = self._dispatcher.turn(now(), others)
+        try:
+            wake = self._dispatcher.turn(now(), others)
+        except LedgerLost as error:
+            # Nothing in memory is so any more: begin again, as after a restart.
+            self._log.warning("ledger.lost", reason=str(error))
+            self.renewal = self.accepted
+            return None
         if len(others) < len(messages):
             # After everything that came with it: what has just been claimed must count.
             self._supervisor.reloading(now().monotonic)
@@ -446,7 +469,7 @@ class Daemon:
 
     def _write_last_page(self) -> None:
         """People are told that nothing more happens; a share that does not take it in a moment is not waited for."""
-        if self._wants_page:
+        if self._wants_page and not self._dispatcher.has_peers:
             self._crew.last_page(lambda: paint.put(self._spool, self._pages.last), LAST_PAGE_SECONDS)
 
     def _tell_supervisor(self) -> float | None:
@@ -540,6 +563,7 @@ def state_text(summary: Summary, pulse: Pulse) -> str:
         f"account trouble: {summary.trouble}": summary.trouble is not None,
         f"cloud away: {summary.cloud_reason}": summary.cloud_reason is not None,
         "the ledger cannot be written": summary.is_ledger_away,
+        f"cut off from the ledger: {summary.cut_reason}": summary.cut_reason is not None,
         "paused": summary.is_paused,
         f"waiting for tomorrow: {summary.limited.english if summary.limited else ''}": summary.limited is not None,
     }

@@ -214,7 +214,7 @@ def _ledger_of(config: Config, paths: Paths) -> _Ours | None:
 
 
 def _ours(ledger: Ledger, paths: Paths) -> _Ours:
-    return _Ours(ledger.id, ledger.read_note("seen_root") == str(paths.root))
+    return _Ours(ledger.id, app.was_root_seen(ledger, paths))
 
 
 def _check_folders(paths: Paths) -> Iterator[Finding]:

@@ -216,14 +216,30 @@ def _check_ledger_url(url: str) -> str:
     """The address as it is. No message quotes it: it may hold a password."""
     scheme, _, rest = url.partition("://")
     if scheme.partition("+")[0] in {"postgresql", "postgres"}:
-        raise _refuse(
-            "this release keeps its ledger in SQLite only; several machines on PostgreSQL come later. Write null"
-        )
+        return _check_database_url(url, scheme)
     path = rest.removeprefix("/")
     if scheme != "sqlite" or path == rest or not path.startswith("/") or not path.strip("/"):
-        raise _refuse("is neither null nor sqlite:///ABSOLUTE PATH, such as sqlite:////var/lib/chromadrop/ledger.db")
+        raise _refuse(
+            "is neither null nor sqlite:///ABSOLUTE PATH, such as sqlite:////var/lib/chromadrop/ledger.db, nor "
+            "postgresql+psycopg://USER@HOST/DATABASE"
+        )
     if "?" in path or "#" in path or not path.isprintable():
         raise _refuse("must end with the path of the file, without ? or # or control characters")
+    return url
+
+
+def _check_database_url(url: str, scheme: str) -> str:
+    if scheme != "postgresql+psycopg":
+        raise _refuse("must begin with postgresql+psycopg:// for a database of PostgreSQL")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise _refuse("is no address: HOST:PORT is not written as it should be, or a bracket is missing") from None
+    if not url.isprintable() or parts.fragment:
+        raise _refuse("must hold no # and no control characters; write them as %23 and the like")
+    if not parts.path.strip("/"):
+        raise _refuse("names no database: write postgresql+psycopg://USER@HOST/DATABASE")
     return url
 
 
@@ -491,14 +507,25 @@ class Ledger(_Section):
 
     url: Annotated[str, AfterValidator(_check_ledger_url)] | None = Field(
         default=None,
-        description="null is an SQLite file in state/; or sqlite:///ABSOLUTE PATH. "
-        "A later release takes postgresql+psycopg:// for several machines.",
+        repr=False,  # it may hold a password
+        description="null is an SQLite file in state/; or sqlite:///ABSOLUTE PATH; "
+        "or postgresql+psycopg://USER@HOST/DATABASE, for several machines.",
     )
 
     @property
     def path(self) -> Path | None:
         """The SQLite file that ``url`` names; None where the state folder holds it."""
-        return Path(self.url.removeprefix("sqlite:///")) if self.url else None
+        return Path(self.url.removeprefix("sqlite:///")) if self.url and not self.is_shared else None
+
+    @property
+    def is_shared(self) -> bool:
+        """Several daemons may have it."""
+        return self.url is not None and self.url.startswith("postgresql")
+
+    @property
+    def database(self) -> str | None:
+        """The address of the database that several daemons have; None for SQLite."""
+        return self.url if self.is_shared else None
 
 
 class Logs(_Section):

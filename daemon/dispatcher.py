@@ -17,12 +17,12 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from daemon.allowance import NO_LIMITS, Allowance, DailyLimits
+from daemon.allowance import LEASED_AT_ONCE, NO_LIMITS, Allowance, DailyLimits
 from daemon.allowance import NOTE as LIMITED
 from daemon.core.allowance import utc_day
 from daemon.core.display import display
 from daemon.core.drop_name import Kind, kind
-from daemon.core.errors import LedgerConflict, LedgerRefused, LedgerUnavailable, SpoolError
+from daemon.core.errors import LedgerConflict, LedgerLost, LedgerRefused, LedgerUnavailable, SpoolError
 from daemon.core.folder_trouble import FolderWaits
 from daemon.core.gate import PROBE_SECONDS, Gate, Trouble
 from daemon.core.job import (
@@ -40,7 +40,18 @@ from daemon.core.job import (
     advance,
 )
 from daemon.core.job_file import FileState, JobFile
-from daemon.core.messages import DropReady, PauseSeen, RootFound, RootLost, ScanEnded
+from daemon.core.messages import (
+    DropReady,
+    LedgerHeard,
+    LifelineCut,
+    LifelineMended,
+    PauseSeen,
+    PeerLost,
+    PeersSeen,
+    RootFound,
+    RootLost,
+    ScanEnded,
+)
 from daemon.core.model_check import Verdict
 from daemon.core.report import (
     CatalogueRead,
@@ -63,9 +74,11 @@ from daemon.core.report import (
 from daemon.core.schedule import EXPORTS_AT_ONCE, REFUSALS_IN_A_ROW, Instant, back_off, is_past_deadline, next_look
 from daemon.core.video_name import default_template, numbered
 from daemon.edges.ledger import Entry, Work
+from daemon.lending import Lending
 from daemon.models_watch import NOTE, ModelsWatch
 from daemon.notifying import NoticePlan, Notifying
 from daemon.pipeline import claim, export, fetch, file_away, trace
+from daemon.room import Room
 from daemon.status_watch import StatusWatch
 from daemon.tracing import Tracing
 
@@ -75,7 +88,7 @@ if TYPE_CHECKING:
     from daemon.core.allowance import Day, Limited
     from daemon.core.drop import Drop
     from daemon.core.folder_trouble import FolderTrouble
-    from daemon.edges.ledger import Ledger
+    from daemon.edges.ledger import Borrowed, Ledger, Taken
     from daemon.edges.spool import Spool
     from daemon.models_watch import ModelsSource
     from daemon.status_watch import StatusSource
@@ -83,6 +96,8 @@ if TYPE_CHECKING:
 FLUSH_SECONDS: Final = 1.0
 """Progress that changes nothing else is written so often at most."""
 LEDGER_RETRY_SECONDS: Final = 1.0
+ELSEWHERE_SECONDS: Final = 0.5
+"""A drop that follows one which another daemon is just moving is looked at again after so long."""
 ONCE_PATIENCE_SECONDS: Final = 300.0
 """``run --once`` ends when the cloud or the root has been away for so long; all of it is resumable."""
 STOP_LEDGER_SECONDS: Final = 20.0
@@ -233,6 +248,8 @@ class Summary:
         files: job files that are claimed, or just about to be, and not filed away yet.
         limited: why nothing more is ordered today; None where it is.
         folders: what keeps files and videos waiting for our own folders; None for nothing, or while the root is lost.
+        peers: other daemons that have the same ledger and live.
+        cut_reason: why the ledger does not know that we live, where several daemons have it; None where it does.
     """
 
     queued: int
@@ -252,6 +269,8 @@ class Summary:
     files: int = 0
     limited: Limited | None = None
     folders: FolderTrouble | None = None
+    peers: int = 0
+    cut_reason: str | None = None
 
 
 @dataclass(slots=True)
@@ -356,6 +375,7 @@ class Dispatcher:
         self._is_root_noted = False
 
         self._work = Work()
+        self._unwritten: Work | None = None  # what an attempt may have written, or not: it comes first, and as it was
         self._deeds: list[Callable[[], None]] = []
         self._progress: dict[int, float] = {}
         self._flushed_at = -_NEVER
@@ -369,6 +389,12 @@ class Dispatcher:
         self.failures = 0
         self._settled_as = {State.DONE: 0, State.FAILED: 0}
 
+        self._cut_reason: str | None = None
+        self._peers: frozenset[str] = frozenset()
+        self._is_painter = not ledger.is_shared
+        self._is_look_elsewhere_due = False
+        self._room = Room(ledger)
+        self._lending = Lending(ledger=ledger, desk=self)
         self._tracing = Tracing(studio=studio, ledger=ledger, jobs=self._jobs, errand=self.errand, ends=self)
         self._models = ModelsWatch(models, self, ledger.read_note(NOTE) if models is not None else None)
         self._notifying = Notifying(
@@ -394,6 +420,11 @@ class Dispatcher:
             ProjectsDescribed: self._on_projects_described,
             NoticeEnded: self._notifying.on_ended,
             PageEnded: self._status.on_ended,
+            PeersSeen: self._on_peers_seen,
+            PeerLost: self._on_peer_lost,
+            LedgerHeard: self._on_ledger_heard,
+            LifelineCut: self._on_lifeline_cut,
+            LifelineMended: self._on_lifeline_mended,
             Stop: self._on_stop,
             Nudge: self._on_nudge,
         }
@@ -410,7 +441,8 @@ class Dispatcher:
         """Nothing is left to be waited for."""
         if self._stops > 1:
             return True
-        is_quiet = not self._exporting and not self._filing and self._work.is_empty and not self._deeds
+        is_written = self._work.is_empty and self._unwritten is None
+        is_quiet = not self._exporting and not self._filing and is_written and not self._deeds
         if self.is_stopping:
             return self._is_ledger_given_up or (is_quiet and not self._downloading)
         return self._is_once and is_quiet and self._is_worked_off() and not self._notifying.is_awaited
@@ -440,7 +472,14 @@ class Dispatcher:
             files=len(self._files) + len(self._drops) + len(self._models.awaiting),
             limited=self._allowance.limited,
             folders=self._folder_waits.trouble if self._root_reason is None else None,
+            peers=len(self._peers),
+            cut_reason=self._cut_reason,
         )
+
+    @property
+    def has_peers(self) -> bool:
+        """Other daemons go on with this ledger."""
+        return bool(self._peers)
 
     @property
     def traced(self) -> frozenset[int]:
@@ -467,8 +506,20 @@ class Dispatcher:
 
     def recover(self, now: Instant) -> None:
         """Take up what the ledger holds: the ordinary turn finds the rest to be done."""
-        for job_file, jobs in self._ledger.unfinished():
+        self._take_up(self._ledger.ours(), now)
+        # Whether the last daemon's troubles are over is found out by work, which nobody may have: say nothing.
+        self._work.notes |= {key: None for key in ("account", "cloud", "root", LIMITED) if self._ledger.read_note(key)}
+        self._notifying.recover(now)
+        known = self._ledger.processing_names() if self._ledger.is_shared else frozenset(self._processing_names)
+        unsettled = frozenset(job.id for job in self._jobs.values() if not job.state.is_settled)
+        self._act(lambda: self._crew.file(lambda: self._sweep(known, unsettled)))
+
+    def _take_up(self, taken: Taken, now: Instant) -> None:
+        """Go on with these files, which an earlier daemon, or another, has left."""
+        self._lending.lend(taken.lent)
+        for job_file, jobs in taken.files:
             self._remember(job_file, jobs)
+            self._attempts[job_file.id] = (1, "")
             if job_file.state is FileState.CLAIMING:
                 self._take(job_file, is_retry=True)
                 continue
@@ -479,15 +530,10 @@ class Dispatcher:
                 self._resume(job, now)
             if was_settled:
                 self._settle(job_file.id, now, is_retry=True)
-        self._attempts.update(dict.fromkeys(self._files, (1, "")))
-        # Whether the last daemon's troubles are over is found out by work, which nobody may have: say nothing.
-        self._work.notes |= {key: None for key in ("account", "cloud", "root", LIMITED) if self._ledger.read_note(key)}
-        self._notifying.recover(now)
-        known = frozenset(self._processing_names)
-        unsettled = frozenset(job.id for job in self._jobs.values() if not job.state.is_settled)
-        self._act(lambda: self._crew.file(lambda: self._sweep(known, unsettled)))
 
     def _resume(self, job: Job, now: Instant) -> None:
+        if self._lending.is_lent(job.id):
+            return
         if job.state is State.EXPORTING:
             reason = "chromadrop was stopped after asking for this video and before an answer came"
             self._on_in_doubt(job, InDoubt(reason), now)
@@ -555,11 +601,12 @@ class Dispatcher:
         self._start_claims(now)
         self._models.start_due(now)
         self._start_probe(now)
-        if not self._are_looks_held:
+        if not self._are_looks_held and self._cut_reason is None:
             self._tracing.start_due(now)
         self._start_exports(now)
         self._start_looks(now)
         self._start_downloads(now)
+        self._start_lending(now)
 
     def _record(self, now: Instant) -> None:
         if self._ledger_retry_at is not None and now.monotonic < self._ledger_retry_at:
@@ -570,21 +617,10 @@ class Dispatcher:
             self._work.progress |= self._progress
             self._progress = {}
             self._flushed_at = now.monotonic
-        if not self._work.is_empty:
-            try:
-                numbers = self._ledger.commit(self._work)
-            except LedgerUnavailable as error:
-                self._on_ledger_unavailable(error, now)
+        self._let_go(now)
+        while self._unwritten is not None or not self._work.is_empty:
+            if not self._write(now):
                 return
-            work, self._work = self._work, Work()
-            self._on_written()
-            self._status.changed()
-            for entry in work.entries:
-                self._log_entry(entry)
-                self._meter.entered(entry.event, entry.fields)
-            if work.notices:
-                self._notifying.on_written(work.notices, numbers)
-                self._is_turn_due = True
         if was_away:
             # Whether it can be written again is found out by the next one that wants to.
             self._ledger_retry_at = None
@@ -592,6 +628,27 @@ class Dispatcher:
         deeds, self._deeds = self._deeds, []
         for deed in deeds:
             deed()
+
+    def _write(self, now: Instant) -> bool:
+        """Write what comes first; False where it cannot be written now."""
+        if self._unwritten is None:
+            self._unwritten, self._work = self._work, Work()
+        work = self._unwritten
+        try:
+            numbers = self._ledger.commit(work)
+        except LedgerUnavailable as error:
+            self._on_ledger_unavailable(error, now)
+            return False
+        self._unwritten = None
+        self._on_written()
+        self._status.changed()
+        for entry in work.entries:
+            self._log_entry(entry)
+            self._meter.entered(entry.event, entry.fields)
+        if work.notices:
+            self._notifying.on_written(work.notices, numbers)
+            self._is_turn_due = True
+        return True
 
     def _on_ledger_unavailable(self, error: LedgerUnavailable, now: Instant) -> None:
         if not self._is_ledger_away:
@@ -627,6 +684,7 @@ class Dispatcher:
     def _due_work(self) -> list[float | None]:
         times: list[float | None] = [self._gate.opens_at, self._models.due_at, self._tracing.due_at]
         times += [self._notifying.due_at, self._status.due_at, self._allowance.due_at]
+        times += [self._room.due_at, self._lending.due_at]
         if self._queue:
             times.append(self._queue[0][0])
         if self._looks and not self._are_looks_held:
@@ -644,7 +702,9 @@ class Dispatcher:
 
     def _forget(self, file_id: int) -> None:
         self._processing_names.discard(self._files.pop(file_id).processing_name)
-        for job_id in self._jobs_of.pop(file_id):
+        job_ids = self._jobs_of.pop(file_id)
+        self._lending.forget(job_ids)
+        for job_id in job_ids:
             del self._jobs[job_id]
         del self._unsettled[file_id]
         self._attempts.pop(file_id, None)
@@ -728,7 +788,8 @@ class Dispatcher:
 
     def put_page(self, name: str, render: Callable[[], bytes]) -> None:
         """Have a page written into the root once everything decided so far is in the ledger."""
-        self._act(lambda: self._crew.file(lambda: self._put_page(name, render)))
+        if self._is_painter:
+            self._act(lambda: self._crew.file(lambda: self._put_page(name, render)))
 
     def _put_page(self, name: str, render: Callable[[], bytes]) -> Nudge:
         try:
@@ -748,7 +809,7 @@ class Dispatcher:
 
     @property
     def _can_claim(self) -> bool:
-        return self._root_reason is None and self._ledger_retry_at is None
+        return self._root_reason is None and self._ledger_retry_at is None and self._cut_reason is None
 
     def _on_drop_ready(self, message: DropReady, _now: Instant) -> None:
         self._drops.append(message.drop)
@@ -756,22 +817,36 @@ class Dispatcher:
     def _start_claims(self, now: Instant) -> None:
         if not self._drops or not self._can_claim:
             return
-        if self._work.files or self._work.withdrawn:
+        if self._work.files or self._work.withdrawn or self._unwritten is not None:
             # What a drop continues is read from the ledger, which must know the latest first.
             self._record(now)
-        while self._can_claim and (drops := self._claimable()):
-            are_all_entered = True
+        while self._can_claim:
             try:
-                are_all_entered = self._enter_drops(drops, now)
+                drops = self._claimable(now)
+                are_all_entered = not drops or self._enter_drops(drops, now)
             except LedgerUnavailable as error:
                 self._on_ledger_unavailable(error, now)
+                return
+            if not drops:
+                return
             if len(drops) == CLAIMS_A_TURN or not are_all_entered:
                 self._is_turn_due = True
                 return
 
-    def _claimable(self) -> list[Drop]:
-        """The next drops, but for those whose predecessor of the same name is just being claimed or filed."""
+    def _claimable(self, now: Instant) -> list[Drop]:
+        """The next drops, but for those whose predecessor of the same name is just being claimed or filed.
+
+        Raises:
+            LedgerUnavailable: what other daemons are about is not known.
+        """
+        self._take_entered(self._ledger.entered_after_all())
         busy = {_family(known.name) for known in self._files.values() if _is_moving(known)}
+        if self._ledger.is_shared and self._drops:
+            elsewhere = {_family(name) for name in self._ledger.moving_elsewhere()}
+            if elsewhere and not self._is_look_elsewhere_due:
+                self._is_look_elsewhere_due = True
+                self._later(now.monotonic + ELSEWHERE_SECONDS, self._look_elsewhere)
+            busy |= elsewhere
         busy |= {_family(drop.name) for drop in self._models.awaiting}
         free: list[Drop] = []
         for drop in self._drops:
@@ -788,26 +863,53 @@ class Dispatcher:
         plan = self._plan(drops, now)
         try:
             entered = self._ledger.enter(plan.claims) if plan.claims else []
+        except LedgerLost:
+            raise  # it is a conflict, but none about a drop
         except LedgerConflict:
-            if len(drops) == 1:
+            if len(drops) == 1 and not self._ledger.is_shared:
                 raise
+            if len(drops) == 1:  # another daemon was first: what there is to continue is read again
+                self._release(drops[0])
+                return True
             # Two of them continue the same earlier job, under names that do not look alike: the first one has it.
             left = [drop for drop in drops if not self._enter_drops([drop], now)]
             return not left
         if entered:
             self._on_written()
-        for drop in (*plan.claimed, *plan.awaiting):
-            self._drops.remove(drop)
         self._models.awaiting += plan.awaiting
+        for drop in plan.awaiting:
+            self._drops.remove(drop)
+        self._take_entered(entered)
+        names = {job_file.name for job_file, _jobs in entered}
+        for drop in plan.claimed:
+            if drop.name not in names:
+                self._release(drop)
+        return len(plan.claimed) + len(plan.awaiting) == len(drops)
+
+    def _take_entered(self, entered: Iterable[tuple[JobFile, list[Job]]]) -> None:
+        """The ledger has these claims: the moves follow."""
         for job_file, jobs in entered:
+            drop = next((drop for drop in self._drops if drop.name == job_file.name), None)
+            if drop is not None:
+                self._drops.remove(drop)
             self._remember(job_file, jobs)
             self._take(job_file, is_retry=False)
-        return len(plan.claimed) + len(plan.awaiting) == len(drops)
+
+    def _release(self, drop: Drop) -> None:
+        """Another daemon has this drop, or had one of its name: what lies there then is looked at again."""
+        self._drops.remove(drop)
+        self._is_scan_idle = False
+        self._act(lambda: self._watch.release(drop.name))
+
+    def _look_elsewhere(self, _now: Instant) -> None:
+        self._is_look_elsewhere_due = False
 
     def _plan(self, drops: list[Drop], now: Instant) -> _Plan:
         """What the ledger is to say of the drops, and those that wait for the list of models."""
         plan = _Plan()
         taken = set(self._processing_names)
+        if self._ledger.is_shared:
+            taken |= self._ledger.processing_names()
         refusals = 0
         for drop in drops:
             if refusals == REFUSALS_A_TURN:
@@ -906,7 +1008,8 @@ class Dispatcher:
         """Whether the next in line may be ordered today; asked first, so that people are told why it waits."""
         try:
             exporting = (self._jobs[job_id] for job_id in self._exporting)
-            return self._allowance.has_room(self._jobs[self._queue[0][1]], self.limits.daily, now, exporting)
+            line = [self._jobs[job_id] for _due, job_id in heapq.nsmallest(LEASED_AT_ONCE, self._queue)]
+            return self._allowance.has_room(line, self.limits.daily, now, exporting)
         except LedgerUnavailable as error:
             self._on_ledger_unavailable(error, now)
             return False
@@ -919,9 +1022,35 @@ class Dispatcher:
             and self._is_paused is False
             and self._ledger_retry_at is None
             and len(self._exporting) < EXPORTS_AT_ONCE
-            and len(self._exporting) + len(self._rendering) + len(self._tracing) < self.limits.max_rendering
+            and self._cut_reason is None
             and self._gate.may_export(now.monotonic, len(self._exporting))
+            and self._has_room(now)
         )
+
+    @property
+    def _flying(self) -> int:
+        return len(self._exporting) + len(self._rendering) + len(self._tracing)
+
+    def _has_room(self, now: Instant) -> bool:
+        """Whether the account allows one more render in flight."""
+        try:
+            return self._room.has_room(
+                flying=self._flying, waiting=len(self._queue), most=self.limits.max_rendering, now=now
+            )
+        except LedgerUnavailable as error:
+            self._on_ledger_unavailable(error, now)
+            return False
+
+    def _let_go(self, now: Instant) -> None:
+        """What the account allows and we do not need is others'."""
+        is_held = (
+            self.is_stopping
+            or self._is_paused is not False
+            or self._gate.trouble is not None
+            or self._allowance.limited is not None
+        )
+        waiting = 0 if is_held else len(self._queue)
+        self._room.let_go(self._work, flying=self._flying, waiting=waiting, most=self.limits.max_rendering, now=now)
 
     def _start_exports(self, now: Instant) -> None:
         while self._may_export(now):
@@ -1188,38 +1317,157 @@ class Dispatcher:
         heapq.heappush(self._looks, (now.monotonic + wait, job.id))
 
     def _start_downloads(self, now: Instant) -> None:
-        while self._to_download and len(self._downloading) < self.limits.downloads and self._root_reason is None:
-            job = self._jobs[self._to_download.popleft()]
-            self._downloading.add(job.id)
+        while self._to_download and self._can_download:
+            job = self._jobs[self._to_download[0]]
+            try:
+                is_ours = self._lending.is_still_ours(job.id, now)
+            except LedgerUnavailable as error:
+                self._on_ledger_unavailable(error, now)
+                return
+            self._to_download.popleft()
             url, since = self._links.pop(job.id)
-            self._act(self._download_deed(job, url if now.monotonic - since < LINK_SECONDS else None))
+            if is_ours:
+                self._downloading.add(job.id)
+                self._act(self._download_deed(job, url if now.monotonic - since < LINK_SECONDS else None))
+        if self._to_download:
+            self._lending.offer(self._to_download)
+
+    @property
+    def _can_download(self) -> bool:
+        return (
+            len(self._downloading) < self.limits.downloads
+            and self._root_reason is None
+            and self._cut_reason is None
+            and self._ledger_retry_at is None
+        )
 
     def _download_deed(self, job: Job, url: str | None) -> Callable[[], None]:
-        job_file = self._files[job.batch_id]
-        template = job.request.template or self.limits.video_name or default_template(len(self._jobs_of[job.batch_id]))
+        return self._fetch_deed(job, self._files[job.batch_id], len(self._jobs_of[job.batch_id]), url)
+
+    def _fetch_deed(self, job: Job, job_file: JobFile, job_count: int, url: str | None) -> Callable[[], None]:
+        template = job.request.template or self.limits.video_name or default_template(job_count)
 
         def download() -> DownloadEnded:
             return fetch.download(
                 self._studio, self._spool, job, job_file,
-                url=url, template=template, should_stop=lambda: self.is_stopping,
+                url=url, template=template, should_stop=lambda: self.is_stopping or self._cut_reason is not None,
             )  # fmt: skip
 
         return lambda: self._crew.download(download)
 
     def _on_download_ended(self, message: DownloadEnded, now: Instant) -> None:
         self._downloading.discard(message.job_id)
+        if self._lending.has_borrowed(message.job_id):
+            self._lending.on_download_ended(message, now)
+            return
         job = self._jobs[message.job_id]
         outcome = message.outcome
         if isinstance(outcome, Downloaded):
             self._meter.made(now.wall - self._files[job.batch_id].claimed_at)
-            done = self._apply(job, outcome, now)
-            video = outcome.video
+            self._enter_video(self._apply(job, outcome, now), now)
+        elif self._cut_reason is not None:
+            heapq.heappush(self._looks, (now.monotonic, job.id))  # cut by us
+        elif not self.is_stopping:
+            self._defer_render(job, outcome, now, is_rendered=True)
+
+    def _enter_video(self, done: Job, now: Instant) -> None:
+        video = done.video
+        if video is not None:
             self._enter(
                 "job.downloaded", now, done,
                 video=display(video.path), bytes=video.bytes, sha256=video.sha256,
             )  # fmt: skip
-        elif not self.is_stopping:
-            self._defer_render(job, outcome, now, is_rendered=True)
+
+    # --- downloads of other daemons ---------------------------------------------------------------
+
+    def _start_lending(self, now: Instant) -> None:
+        if self._ledger.is_shared and self._ledger_retry_at is None and self._cut_reason is None:
+            is_free = not self._to_download and self._can_download and not self._is_once
+            room = self.limits.downloads - len(self._downloading) if is_free else 0
+            self._lending.start_due(now, room=room)
+
+    def borrowed(self, found: Borrowed) -> None:
+        """Download this video, which is another daemon's."""
+        self._downloading.add(found.job.id)
+        self._act(self._fetch_deed(found.job, found.job_file, found.job_count, None))
+
+    def returned(self, job: Job, now: Instant) -> None:
+        """A job that was lent is ours again, and as the ledger says."""
+        before = self._jobs[job.id]
+        self._jobs[job.id] = job
+        self._rendering.discard(job.id)
+        if not job.state.is_settled:
+            self._resume(job, now)
+        elif not before.state.is_settled:
+            self._on_settled(job, now)
+
+    def downloaded(self, job: Job, now: Instant) -> None:
+        """A video that was borrowed is there."""
+        self._enter_video(job, now)
+        self._act(lambda: self._crew.file(lambda: self._discard(job.id)))
+
+    def unavailable(self, error: LedgerUnavailable, now: Instant) -> None:
+        """The ledger cannot be used now."""
+        self._on_ledger_unavailable(error, now)
+
+    # --- the daemons that share the ledger --------------------------------------------------------
+
+    def _on_peers_seen(self, message: PeersSeen, _now: Instant) -> None:
+        self._peers = message.alive
+        self._room.on_peers(len(message.alive))
+        self._lending.on_peers(has_peers=bool(message.alive))
+        if message.is_painter and not self._is_painter:
+            self._models.write_page()
+        self._is_painter = message.is_painter
+        self._status.hold(is_held=not message.is_painter)
+
+    def _on_peer_lost(self, message: PeerLost, now: Instant) -> None:
+        """A daemon has died: go on with its jobs, unless another does or it is back."""
+        if self.is_stopping or self._cut_reason is not None or self._ledger_retry_at is not None:
+            return  # it is said again
+        try:
+            taken = self._ledger.take_over(message.owner)
+        except LedgerUnavailable as error:
+            self._on_ledger_unavailable(error, now)
+            return
+        if not taken.owner:
+            return
+        jobs = [job for _file, jobs in taken.files for job in jobs if not job.state.is_settled]
+        self._log.log(
+            _WARNING, "peer.taken_over", host=taken.host, owner=taken.owner, files=len(taken.files), jobs=len(jobs)
+        )
+        self._act(lambda: self._crew.file(lambda: self._discard_of(taken.owner)))
+        self._take_up(taken, now)
+        self._notifying.take_up(taken.notices)
+        self._status.changed()
+
+    def _discard_of(self, owner: str) -> Nudge:
+        self._spool.discard_parts_of(owner)
+        return Nudge()
+
+    def _on_ledger_heard(self, message: LedgerHeard, now: Instant) -> None:
+        self._room.on_heard(message.kinds, now)
+        self._lending.on_heard(message.kinds)
+        self._status.changed()
+
+    def _on_lifeline_cut(self, message: LifelineCut, _now: Instant) -> None:
+        if self._cut_reason is None:
+            self._log.log(_ERROR, "lifeline.cut", reason=message.reason)
+            self._status.changed()
+        self._cut_reason = message.reason
+
+    def _on_lifeline_mended(self, _message: LifelineMended, now: Instant) -> None:
+        try:
+            is_ours = self._ledger.is_ours()
+        except LedgerUnavailable as error:
+            self._on_ledger_unavailable(error, now)
+            self._later(now.monotonic + LEDGER_RETRY_SECONDS, lambda then: self._on_lifeline_mended(_message, then))
+            return
+        if not is_ours:
+            raise LedgerLost("another daemon has taken our jobs over while the ledger could not be reached")
+        self._log.log(_INFO, "lifeline.mended")
+        self._cut_reason = None
+        self._status.changed()
 
     # --- file away --------------------------------------------------------------------------------
 

@@ -175,15 +175,19 @@ class Notifying:
 
     def recover(self, now: Instant) -> None:
         """Take up what an earlier daemon did not get told."""
-        gone: list[int] = []
-        for notice_id, sink in self._ledger.pending_notices():
-            line = self._lines.get(sink)
-            (line.waiting if line is not None else gone).append(notice_id)
-        self._drop(gone, "nothing is set any more that could be told")
+        self.take_up(self._ledger.pending_notices())
         last = self._ledger.read_note(NOTE) if self._is_wanted(Kind.ACCOUNT) else None
         if last is not None:
             ago = min(max(0.0, now.wall - last["at"]), ACCOUNT_SECONDS)
             self._news = AccountNews(is_told_troubled=last["troubled"], told_at=now.monotonic - ago)
+
+    def take_up(self, pending: Iterable[tuple[int, Sink]]) -> None:
+        """Tell these too, which wait in the ledger."""
+        gone: list[int] = []
+        for notice_id, sink in pending:
+            line = self._lines.get(sink)
+            (line.waiting if line is not None else gone).append(notice_id)
+        self._drop(gone, "nothing is set any more that could be told")
 
     # --- what happens -----------------------------------------------------------------------------
 

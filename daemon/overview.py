@@ -247,6 +247,8 @@ def open_for_reading(config: Config, state: Path) -> Ledger | None:
         LedgerRefused: it was written by another release.
         LedgerUnavailable: it cannot be read.
     """
+    if config.ledger.database is not None:
+        return _open_shared(config.ledger.database, state)
     path = config.ledger.path or state / LEDGER_FILE
     try:
         # A daemon that is just making it must not be disturbed: until its first write the file is empty.
@@ -262,6 +264,15 @@ def open_for_reading(config: Config, state: Path) -> Ledger | None:
         if "no such table" in str(error):
             return None
         raise LedgerUnavailable(f"{error} (ledger {path}); is this the user that the daemon runs as?") from error
+
+
+def _open_shared(url: str, state: Path) -> Ledger | None:
+    try:
+        return Ledger(state, url=url, is_exclusive=False)
+    except LedgerUnavailable as error:
+        if "no such table" in str(error):
+            return None
+        raise
 
 
 def gather(

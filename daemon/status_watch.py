@@ -74,6 +74,7 @@ class StatusWatch:
         self._is_changed = True
         self._is_busy = False
         self._is_root_there = True
+        self._is_held = False
         self._begun_at = float("-inf")
         self._free_at = float("-inf")
         self._trouble = ""
@@ -81,7 +82,7 @@ class StatusWatch:
     @property
     def due_at(self) -> float | None:
         """When the next page is to be made, on the monotonic clock; None: something has to happen first."""
-        if self._source is None or self._is_busy or not self._is_root_there:
+        if self._source is None or self._is_busy or self._is_held or not self._is_root_there:
             return None
         if self._is_changed:
             return self._free_at
@@ -90,6 +91,11 @@ class StatusWatch:
     def changed(self) -> None:
         """Something that the page tells is not so any more."""
         self._is_changed |= self._is_wanted
+
+    def hold(self, *, is_held: bool) -> None:
+        """Whether another daemon makes the page."""
+        self._is_changed |= self._is_held and not is_held and self._is_wanted
+        self._is_held = is_held
 
     def want(self, *, is_wanted: bool) -> None:
         """Whether there is to be a page from now on."""

@@ -12,6 +12,7 @@
     │   │   └── LedgerOutdated   not yet: the daemon brings it up to date when it starts
     │   ├── LedgerUnavailable  the ledger cannot be written now: hold all actions, try again
     │   └── LedgerConflict     a row was not in the state we left it in: stop, nothing was changed
+    │       └── LedgerLost     another daemon has taken our jobs over: forget them and join again
     ├── SpoolError
     │   ├── RootUnavailable    the root is gone, unmounted, or unreadable: wait, forget nothing
     │   ├── FilingDeferred     a file operation failed for now (disk full, no permission): try again
@@ -83,6 +84,10 @@ class LedgerUnavailable(LedgerError):
 
 class LedgerConflict(LedgerError):
     """A row was not in the state that we left it in; the transaction was rolled back."""
+
+
+class LedgerLost(LedgerConflict):
+    """Another daemon has taken our jobs over; the transaction was rolled back."""
 
 
 class SpoolError(ChromadropError):

@@ -1,4 +1,4 @@
-"""What the inbox's watch puts into the mailbox."""
+"""What the inbox's watch, and a ledger that several daemons share, put into the mailbox."""
 
 from __future__ import annotations
 
@@ -110,5 +110,51 @@ class RootLost:
 class RootFound:
     """The root and inbox/ are back."""
 
+
+@dataclass(frozen=True, slots=True)
+class PeersSeen:
+    """Other daemons that have the same ledger; said when it has changed.
+
+    Attributes:
+        alive: who of them lives, by owner.
+        is_painter: of all of them, we are the one that writes the pages.
+    """
+
+    alive: frozenset[str]
+    is_painter: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLost:
+    """A daemon does not live any more: its jobs wait for somebody to go on with them. Said again until that is so."""
+
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerHeard:
+    """Another daemon has changed something that may concern us.
+
+    Attributes:
+        kinds: what: ``slots``, ``offers``, ``returns``.
+    """
+
+    kinds: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class LifelineCut:
+    """The ledger does not know any more that we live: ask for nothing that costs money, claim nothing."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LifelineMended:
+    """It knows again; whether somebody has taken our jobs meanwhile, the ledger says."""
+
+
+LedgerMessage = PeersSeen | PeerLost | LedgerHeard | LifelineCut | LifelineMended
+"""What the ledger's lifeline puts into the mailbox."""
 
 WatchMessage = DropReady | ScanEnded | PauseSeen | RootLost | RootFound

@@ -135,6 +135,7 @@ class Spool:
         sharing: modes and group of what is made; what the umask leaves, and nothing else, where it is left out.
         log: is told, once, of a mode or a group that cannot be had.
         guide: what is put into the root for people who are new to it; None for nothing.
+        machine: stands in the names of what only we write, where several daemons have the ledger; empty for one alone.
     """
 
     def __init__(
@@ -146,12 +147,15 @@ class Spool:
         sharing: Sharing | None = None,
         log: structlog.typing.FilteringBoundLogger | None = None,
         guide: Guide | None = None,
+        machine: str = "",
     ) -> None:
         self.places = places
         self._guide = guide
         self._log: structlog.typing.FilteringBoundLogger = log or structlog.get_logger()
         self._permits = _Permits(sharing or Sharing(), self._log)
         self._ledger_id = ledger_id
+        self._ours = _name_of(ledger_id, machine)
+        self._machine = f"{machine}-" if machine else ""
         self._was_seen = was_seen
         self._is_prepared = False
         self._preparing = threading.Lock()
@@ -288,7 +292,7 @@ class Spool:
             self._put_new(SCHEMA, self._guide.schema)
             return
         if found != self._guide.schema and SCHEMA_MARK in found[:4096]:
-            scratch = self.places.root / f".{SCHEMA}.{self._ledger_id}"
+            scratch = self.places.root / f".{SCHEMA}.{self._ours}"
             try:
                 _write(scratch, self._guide.schema, self._permits.create, is_durable=True)
                 scratch.replace(self.places.root / SCHEMA)
@@ -297,7 +301,7 @@ class Spool:
 
     def _prove_one_file_system(self) -> None:
         # Two bind mounts of one file system have the same st_dev and still refuse: only a real rename tells.
-        probe = self.places.inbox / f".chromadrop-probe-{os.getpid()}"
+        probe = self.places.inbox / f".chromadrop-probe-{self._machine}{os.getpid()}"
         target = self.places.processing / probe.name
         _write(probe, b"", _create, is_durable=False)
         try:
@@ -315,8 +319,8 @@ class Spool:
     def _choose_downloads(self) -> Path:
         ours = self.places.processing / ".downloads"
         self._make_downloads_anew(ours)
-        probe = ours / f"probe-{os.getpid()}"
-        target = self.places.videos / f".chromadrop-probe-{os.getpid()}"
+        probe = ours / f"probe-{self._machine}{os.getpid()}"
+        target = self.places.videos / f".chromadrop-probe-{self._machine}{os.getpid()}"
         _write(probe, b"", _create, is_durable=False)
         try:
             probe.rename(target)
@@ -600,7 +604,7 @@ class Spool:
         self.check_root()
         with _translated("make the folder for downloads"):
             self._make_downloads(self._downloads)
-        return self._downloads / f"{self._ledger_id}-{job_id}.part"
+        return self._downloads / f"{self._ours}-{job_id}.part"
 
     def publish(self, job_id: int, folder: str, name: str, *, size: int, sha256: str) -> Video:
         """Make a complete, checked, synced download visible in videos/.
@@ -625,7 +629,7 @@ class Spool:
             _refuse_foreign_links(self.places.videos, wanted.parent)
             self._permits.make_folder(wanted.parent)
             self._permits.fit_video(part, wanted.parent)
-            noted = self._noted(part)
+            noted = self._noted(job_id)
             if noted is not None:
                 _remove_placeholder(self.places.root / noted.path)
             number = first_free(lambda n: os.path.lexists(_numbered_path(wanted, n)))
@@ -633,7 +637,7 @@ class Spool:
                 target = _numbered_path(wanted, number)
                 video = Video(self.relative(target), size, sha256)
                 note = json.dumps({"path": video.path, "bytes": size, "sha256": sha256}).encode()
-                _write_durably(part.with_suffix(".note"), note)
+                _write_durably(self._note(job_id), note)
                 _sync_folder(part.parent)
                 if _moved(part, target):
                     break
@@ -649,7 +653,7 @@ class Spool:
             FilingDeferred: the file system refused for now.
         """
         part = self.part(job_id)
-        video = self._noted(part)
+        video = self._noted(job_id)
         if video is None:
             return None
         target = self.places.root / video.path
@@ -667,7 +671,11 @@ class Spool:
             raise FilingDeferred(f"cannot look at {display(video.path)}: {error.strerror or error}") from error
         return None
 
-    def _noted(self, part: Path) -> Video | None:
+    def _note(self, job_id: int) -> Path:
+        """Where it is noted under which name a video is about to appear: one note, whoever of us writes it."""
+        return self._downloads / f"{self._ledger_id}-{job_id}.note"
+
+    def _noted(self, job_id: int) -> Video | None:
         """Where a download was about to appear, if it ever was; only a note of our own, of a place in videos/, counts.
 
         Of our own is what belongs to whom its folder belongs to, which `part` has seen to be us.
@@ -675,7 +683,7 @@ class Spool:
         Raises:
             FilingDeferred: it cannot be read now: whether the video is there already must not be guessed.
         """
-        note = part.with_suffix(".note")
+        note = self._note(job_id)
         try:
             content = read_small(note, owner=note.parent.lstat().st_uid)
         except OSError as error:
@@ -693,19 +701,30 @@ class Spool:
 
     def discard(self, job_id: int) -> None:
         """Remove what a download left behind, once the ledger knows the end of its job; nothing matters if it fails."""
-        part = self._downloads / f"{self._ledger_id}-{job_id}.part"
-        for path in (part, *(part.with_suffix(end) for end in (".json", ".json.tmp", ".note"))):
+        part = self._downloads / f"{self._ours}-{job_id}.part"
+        for path in (part, *(part.with_suffix(end) for end in (".json", ".json.tmp")), self._note(job_id)):
             with contextlib.suppress(OSError):
                 path.unlink()
 
     def discard_all_but(self, job_ids: frozenset[int]) -> None:
         """Remove our own unfinished downloads of jobs that have ended; nothing matters if it fails."""
-        prefix = f"{self._ledger_id}-"
+        prefix = f"{self._ours}-"
         with contextlib.suppress(OSError):
             for path in list(self._downloads.iterdir()):
                 number = path.name.removeprefix(prefix).partition(".")[0]
                 if path.name.startswith(prefix) and number.isdigit() and int(number) not in job_ids:
                     self.discard(int(number))
+
+    def discard_parts_of(self, machine: str) -> None:
+        """Remove the unfinished downloads of a daemon that was taken over; nothing matters if it fails.
+
+        Should it only have been cut off, what it still writes goes nowhere.
+        """
+        prefix = f"{_name_of(self._ledger_id, machine)}-"
+        with contextlib.suppress(OSError):
+            for path in list(self._downloads.iterdir()):
+                if path.name.startswith(prefix):
+                    path.unlink(missing_ok=True)
 
     # --- the rest ---------------------------------------------------------------------------------
 
@@ -745,7 +764,7 @@ class Spool:
         with _translated(f"write {name}"):
             if not _is_page_of_ours(page):
                 raise FilingDeferred(f"{page} is no page of chromadrop's: move it away, and the page can be written")
-            scratch = self.places.root / f".{name}.{self._ledger_id}"
+            scratch = self.places.root / f".{name}.{self._ours}"
             _write(scratch, content, self._permits.create, is_durable=is_durable)
             scratch.replace(page)
 
@@ -779,6 +798,11 @@ class Spool:
             except OSError:
                 return
             folder = folder.parent
+
+
+def _name_of(ledger_id: str, machine: str) -> str:
+    """How the names begin of what only one daemon writes."""
+    return f"{ledger_id}-{machine}" if machine else ledger_id
 
 
 # --- modes and groups -----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from daemon.core.errors import LedgerRefused, LedgerUnavailable
 from daemon.core.job import Failure, State
 from daemon.edges import ledger as ledger_module
+from daemon.edges.ledger import schema
 from daemon.edges.ledger import LEDGER_FILE, Ledger, is_daemon_alive
 
 OLD = Path(__file__).with_name("ledger-schema-1.sql").read_text()
@@ -101,9 +102,9 @@ def test_an_upgrade_that_was_cut_off_begins_anew(state: Path) -> None:
 def test_an_upgrade_that_fails_changes_nothing(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All steps or none; the daemon does not start, and the old release still can."""
     before = dump(state / LEDGER_FILE)
-    step = ledger_module._STEPS["1"]
-    broken = ledger_module._Step(step.leads_to, (*step.statements, "ALTER TABLE nowhere ADD COLUMN x"))
-    monkeypatch.setitem(ledger_module._STEPS, "1", broken)
+    step = schema.STEPS["1"]
+    broken = schema.Step(step.leads_to, (*step.statements, "ALTER TABLE nowhere ADD COLUMN x"))
+    monkeypatch.setitem(schema.STEPS, "1", broken)
     with pytest.raises(LedgerUnavailable, match="nowhere"):
         Ledger(state)
     assert dump(state / LEDGER_FILE) == before

@@ -19,7 +19,8 @@ import sqlalchemy as sa
 from sqlalchemy import event as sa_event
 from world import Killed
 
-from daemon.edges import ledger, spool
+from daemon.edges import spool
+from daemon.edges.ledger import sqlite as ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

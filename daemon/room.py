@@ -1,0 +1,106 @@
+"""The dispatcher's part that knows how many renders may be in flight, of what the account allows to all daemons.
+
+A daemon alone may have all of them. Where several share a ledger, each holds slots, which the ledger gives out so that
+they are never more than the account allows together: it takes some when it has something to export, and lets go of
+those that it does not need, or that are more than its part while others wait. Everything here runs on the dispatcher's
+thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from daemon.core.schedule import EXPORTS_AT_ONCE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from daemon.core.schedule import Instant
+    from daemon.edges.ledger import Ledger, Work
+
+AGAIN_SECONDS: Final = 5.0
+"""Who got no slot asks again so often where nobody has said that there is one."""
+CONTENDED_SECONDS: Final = 12.0
+"""For so long after somebody has said that he waits, each has only his part."""
+
+
+class Room:
+    """The slots of one daemon.
+
+    Args:
+        ledger: gives them out.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._peers = 0
+        self._contended_until = float("-inf")
+        self._ask_at = float("-inf")
+        self._is_short = False
+
+    @property
+    def due_at(self) -> float | None:
+        """When a slot is to be asked for again, on the monotonic clock; None: nobody wants one."""
+        return self._ask_at if self._is_short else None
+
+    def on_peers(self, count: int) -> None:
+        """So many other daemons are there."""
+        self._peers = count
+
+    def on_heard(self, kinds: Collection[str], now: Instant) -> None:
+        """Somebody has let go of slots, or waits for one."""
+        if "slots" in kinds:
+            self._ask_at = float("-inf")
+        if "waiting" in kinds:
+            self._contended_until = now.monotonic + CONTENDED_SECONDS
+
+    def has_room(self, *, flying: int, waiting: int, most: int, now: Instant) -> bool:
+        """Whether one more render may be in flight.
+
+        Args:
+            flying: as many are already.
+            waiting: jobs that would go now.
+            most: as many the account allows.
+            now: both clocks.
+
+        Raises:
+            LedgerUnavailable: the ledger cannot be used now.
+            LedgerLost: another daemon has taken our jobs over.
+        """
+        self._is_short = False
+        if not self._ledger.is_shared:
+            return flying < most
+        if flying >= most:
+            return False
+        if flying < self._ledger.slots:
+            return True
+        if now.monotonic < self._ask_at:
+            self._is_short = True
+            return False
+        self._ask_at = now.monotonic + AGAIN_SECONDS
+        self._ledger.take_slots(wanted=min(waiting, EXPORTS_AT_ONCE), waiting=waiting, most=most)
+        if flying < self._ledger.slots:
+            self._ask_at = float("-inf")
+            return True
+        self._is_short = True
+        return False
+
+    def let_go(self, work: Work, *, flying: int, waiting: int, most: int, now: Instant) -> None:
+        """Have the slots let go that are not needed, with what is written next.
+
+        Args:
+            work: what is written next.
+            flying: renders in flight after it.
+            waiting: jobs that will go as soon as they may.
+            most: renders in flight that the account allows.
+            now: both clocks.
+        """
+        if not self._ledger.is_shared:
+            return
+        wanted = flying + min(waiting, EXPORTS_AT_ONCE)
+        if now.monotonic < self._contended_until:
+            wanted = min(wanted, max(1, most // (1 + self._peers)))
+        kept = max(flying, min(self._ledger.slots, wanted))
+        if kept < self._ledger.slots:
+            self._ledger.slots = kept
+            work.slots = kept
