@@ -12,14 +12,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from patience import PATIENCE_SECONDS, wait_until
+
 from daemon.simulator.server import RunningSimulator, Served, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+__all__ = ["KEY", "PATIENCE_SECONDS", "WORKS", "Place", "Running", "job", "listed", "wait_until"]
+
 KEY = "sk-live-0123456789abcdef"
-PATIENCE_SECONDS = 60.0
 
 # language ko, three texts, one model, two clothes: the mission's own jobs
 WORKS = (
@@ -37,14 +40,6 @@ def job(text: str, clothes: str = "BG00006160") -> str:
 def listed(*jobs: str) -> str:
     """Several jobs as one list."""
     return "".join("- " + one.rstrip("\n").replace("\n", "\n  ") + "\n" for one in jobs)
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Look now and then until it holds; `what` is said if it never does."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"never came to be: {what}"
-        threading.Event().wait(0.05)
 
 
 class Running:

@@ -1,0 +1,34 @@
+"""What every folder's tests may ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from postgres import Server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """One real server for all tests of this run, or of this xdist worker, made when the first of them wants it.
+
+    A test that stops, kills, or freezes it makes a server of its own.
+    """
+    from postgres import Server, skip_reason
+
+    if reason := skip_reason():
+        pytest.skip(reason)
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Server) -> Iterator[str]:
+    """A new and empty database; removed afterwards, whoever is still connected to it."""
+    url = postgres_server.create_database()
+    yield url
+    postgres_server.drop_database(url)
