@@ -120,7 +120,7 @@ class Lending:
         self._desk.work.offers += fresh
 
     def is_still_ours(self, job_id: int, now: Instant) -> bool:
-        """Take back the offer of a job that is to be downloaded here after all; False where another has borrowed it.
+        """Take back the offer of a job that is to be downloaded here after all; False where another has, or had, it.
 
         Raises:
             LedgerUnavailable: it is not known now.
@@ -131,12 +131,14 @@ class Lending:
             self._desk.work.offers.remove(job_id)
             self._offered.discard(job_id)
             return True
-        is_ours = bool(self._ledger.call_back([job_id]))
+        found = self._ledger.call_back(job_id)
         self._offered.discard(job_id)
-        if not is_ours:
+        if found is None:
             self._lent.add(job_id)
             self._ask_at = now.monotonic
-        return is_ours
+        elif found.state.is_settled:  # another has borrowed it, and given it back
+            self._desk.returned(found, now)
+        return found is not None and not found.state.is_settled
 
     # --- theirs -----------------------------------------------------------------------------------
 
@@ -153,7 +155,9 @@ class Lending:
                 for job in self._ledger.returned(self._lent):
                     self._lent.discard(job.id)
                     self._desk.returned(job, now)
-            if self._has_peers and room > 0 and self._borrow_at <= now.monotonic:
+            # What is about to go back is in nobody's hands until that is written.
+            is_free = self._has_peers and room > 0 and not self._desk.work.returns
+            if is_free and self._borrow_at <= now.monotonic:
                 self._borrow_at = now.monotonic + AGAIN_SECONDS
                 for found in self._ledger.borrow(room, self._borrowed):
                     self._borrowed[found.job.id] = found

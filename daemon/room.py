@@ -101,6 +101,6 @@ class Room:
         if now.monotonic < self._contended_until:
             wanted = min(wanted, max(1, most // (1 + self._peers)))
         kept = max(flying, min(self._ledger.slots, wanted))
-        if kept < self._ledger.slots:
+        if kept < self._ledger.slots or (self._ledger.waiting and not waiting):
             self._ledger.slots = kept
-            work.slots = kept
+            work.slots, work.waiting = kept, waiting

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
 from daemon.core.batch import Request
 from daemon.core.drop import Fingerprint
@@ -71,6 +72,14 @@ def opened(folder: Path, **how: Any) -> Iterator[Ledger]:
         yield found
     finally:
         found.close()
+
+
+def set_schema(ledger: Ledger, version: str) -> None:
+    """As another release would have left it."""
+    with ledger._transaction() as connection:
+        connection.execute(
+            sa.text("UPDATE notes SET value = :value WHERE key = 'schema_version'"), {"value": f'"{version}"'}
+        )
 
 
 def request(text: str = "Hello", **how: Any) -> Request:
@@ -173,7 +182,7 @@ def test_a_ledger_keeps_its_name(tmp_path: Path) -> None:
 def test_a_ledger_of_another_release_is_refused_and_left_alone(tmp_path: Path) -> None:
     """The operator is told which release to run; not a byte of it changes."""
     with opened(tmp_path) as ledger:
-        ledger.note("schema_version", "99")
+        set_schema(ledger, "99")
         with ledger._transaction() as connection:
             connection.exec_driver_sql("DROP TABLE entries")
     before = everything(tmp_path)
@@ -647,7 +656,7 @@ def test_a_job_is_continued_once(ledger: Ledger, tmp_path: Path) -> None:
     assert ledger.earlier("x.yaml", "failed/x.yaml").jobs == ()
     before = everything(tmp_path)
     with pytest.raises(LedgerConflict):
-        _continue(ledger, "x.yaml", doubtful)
+        _continue(ledger, "X.yaml", doubtful)
     assert everything(tmp_path) == before
 
 
@@ -657,7 +666,7 @@ def test_two_files_of_one_transaction_cannot_continue_the_same_job(ledger: Ledge
     job = continue_from(Job(0, 0, 1, doubtful.request), doubtful, NOW, may_pay_again=False)
     before = everything(tmp_path)
     with pytest.raises(LedgerConflict):
-        ledger.enter([(claimed("x.yaml"), [job]), (claimed("x.yaml"), [job])])
+        ledger.enter([(claimed("x.yaml"), [job]), (claimed("X.yaml"), [job])])
     assert everything(tmp_path) == before
 
 

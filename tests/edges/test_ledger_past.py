@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -38,6 +39,8 @@ ASKED = ExportStarted()
 ACCEPTED = (ASKED, Exported("p1"))
 DONE = (*ACCEPTED, Downloaded(Video("videos/a.mp4", 1, "ab")))
 
+_numbers = itertools.count()
+
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
@@ -49,7 +52,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def entered(ledger: Ledger, job: Job | None = None) -> Job:
     """A job of a file of its own."""
-    job_file = JobFile(0, "x.yaml", "x.yaml", FileState.OPEN, Fingerprint(1, 2, 3, 4, 5), "", b"", (), NOON)
+    job_file = JobFile(
+        0, "x.yaml", f"{next(_numbers)}.yaml", FileState.OPEN, Fingerprint(1, 2, 3, 4, 5), "", b"", (), NOON
+    )
     planned = job or Job(0, 0, 1, Request({"text": "Hello"}))
     [(_file, [found])] = ledger.enter([(job_file, [planned])])
     return found

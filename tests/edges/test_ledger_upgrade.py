@@ -9,9 +9,9 @@ import pytest
 
 from daemon.core.errors import LedgerRefused, LedgerUnavailable
 from daemon.core.job import Failure, State
-from daemon.edges import ledger as ledger_module
-from daemon.edges.ledger import schema
-from daemon.edges.ledger import LEDGER_FILE, Ledger, is_daemon_alive
+from daemon.edges.ledger import LEDGER_FILE, Ledger, is_daemon_alive, schema
+from daemon.edges.ledger.ledger import _schema_of
+from daemon.edges.ledger.schema import SCHEMA_VERSION
 
 OLD = Path(__file__).with_name("ledger-schema-1.sql").read_text()
 """What a daemon of the first release left when it was killed: one done, one in doubt, two rendering, one asked."""
@@ -54,7 +54,8 @@ def test_renders_in_flight_go_on_after_an_upgrade(state: Path) -> None:
         }
         doubtful = ledger.earlier("doubt.yaml", "failed/doubt.yaml").jobs[0]
         assert (doubtful.failure, doubtful.asked_at, doubtful.is_adopted) == (Failure.IN_DOUBT, None, False)
-        assert ledger.read_note("schema_version") == ledger_module.SCHEMA_VERSION
+        with ledger._transaction() as connection:
+            assert _schema_of(connection) == SCHEMA_VERSION
         assert ledger.pending_notices() == []
     finally:
         ledger.close()

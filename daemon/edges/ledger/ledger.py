@@ -49,6 +49,7 @@ class Ledger:
         id: of the ledger; stands in the root's marker.
         owner: whose rows are ours.
         is_shared: other daemons may have it at the same time.
+        waiting: jobs of ours that wait for a slot, as the other daemons see it.
         slots: renders in flight that we have room for, of what the account allows to all daemons together.
 
     Args:
@@ -66,7 +67,7 @@ class Ledger:
     def __init__(
         self, folder: Path, *, path: Path | None = None, url: str | None = None, is_exclusive: bool = True
     ) -> None:
-        self.slots = 0
+        self.slots = self.waiting = 0
         self._epoch: int | None = None
         self._unsure_entry: str | None = None
         try:
@@ -104,6 +105,8 @@ class Ledger:
             found = _schema_of(connection)
         if found in schema.STEPS:
             self._base.keep_copy(found)
+        elif found is not None:
+            _check_schema(found)
         with self._transaction() as connection:
             self._base.lock_schema(connection)
             found = _schema_of(connection)
@@ -333,7 +336,8 @@ class Ledger:
             self._hand_back(connection, work.returns)
         if work.slots is not None:
             mine = sa.update(_daemons).where(_daemons.c.owner == self.owner)
-            connection.execute(mine.values(slots=work.slots))
+            connection.execute(mine.values(slots=work.slots, waiting=work.waiting))
+            self.waiting = work.waiting
             kinds.add("slots")
         if kinds:
             self._announce(connection, kinds)
@@ -493,7 +497,7 @@ class Ledger:
             connection.execute(mine.values(slots=slots + granted, waiting=still_waiting))
             if still_waiting:
                 self._announce(connection, {"waiting"})
-        self.slots = int(slots + granted)
+        self.slots, self.waiting = int(slots + granted), still_waiting
         return self.slots
 
     def lease(self, asked_since: float, fit: Callable[[Sequence[Job]], Collection[int]]) -> frozenset[int]:
@@ -554,17 +558,18 @@ class Ledger:
         count_of = {row[0]: row[1] for row in counts}
         return [Borrowed(mapping.job_of(row), file_of[row.file_id], count_of[row.file_id]) for row in jobs]
 
-    def call_back(self, ids: Collection[int]) -> set[int]:
-        """Take back the offer of these jobs; those that nobody has borrowed.
+    def call_back(self, job_id: int) -> Job | None:
+        """Take back the offer of a job; as it is now, or None where another daemon has it.
 
         Raises:
             LedgerUnavailable: it is not known.
             LedgerLost: another daemon has taken our jobs over.
         """
         with self._writing() as connection:
-            ours = sa.and_(_jobs.c.id.in_(ids), _jobs.c.owner == self.owner)
-            back = sa.update(_jobs).where(ours).values(is_offered=False).returning(_jobs.c.id)
-            return set(connection.execute(back).scalars())
+            ours = sa.and_(_jobs.c.id == job_id, _jobs.c.owner == self.owner)
+            connection.execute(sa.update(_jobs).where(ours).values(is_offered=False))
+            row = connection.execute(sa.select(_jobs).where(ours)).one_or_none()
+        return None if row is None else mapping.job_of(row)
 
     def returned(self, ids: Collection[int]) -> list[Job]:
         """Those of these jobs, which others had borrowed, that are ours again."""

@@ -51,6 +51,7 @@ class Work:
         returns: jobs that go back to the daemon whose file they belong to, as they are after this.
         slots: renders in flight that this daemon keeps room for from now on; None for as many as before. Never fewer
             than there are after this.
+        waiting: jobs that wait for a slot then.
         is_unsure: an attempt to write it has ended in a way that leaves open whether it was written.
         token: names it, so that the next attempt can tell.
     """
@@ -67,6 +68,7 @@ class Work:
     offers: list[int] = field(default_factory=list)
     returns: list[int] = field(default_factory=list)
     slots: int | None = None
+    waiting: int = 0
     is_unsure: bool = False
     token: str = field(default_factory=lambda: secrets.token_hex(8))
 
