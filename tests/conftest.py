@@ -8,7 +8,9 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+    from engines import Engine
     from postgres import Server
 
 
@@ -32,3 +34,11 @@ def postgres_url(postgres_server: Server) -> Iterator[str]:
     url = postgres_server.create_database()
     yield url
     postgres_server.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    """A place for a ledger, of each kind in turn; there is none in it yet."""
+    from engines import POSTGRESQL, Engine
+
+    return Engine(tmp_path, request.getfixturevalue("postgres_url") if request.param == POSTGRESQL else None)
