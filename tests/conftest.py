@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from engines import Engine
     from postgres import Server
+    from team import Team
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +43,12 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     from engines import POSTGRESQL, Engine
 
     return Engine(tmp_path, request.getfixturevalue("postgres_url") if request.param == POSTGRESQL else None)
+
+
+@pytest.fixture
+def team(tmp_path: Path, postgres_server: Server, postgres_url: str) -> Iterator[Team]:
+    """Daemons of one ledger on PostgreSQL; none has joined yet."""
+    from team import Team
+
+    with Team(tmp_path, postgres_server, postgres_url) as made:
+        yield made
