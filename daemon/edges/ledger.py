@@ -284,6 +284,9 @@ class Earlier:
     digests: Mapping[int, str] = field(default_factory=dict)
 
 
+NOTHING_EARLIER: Final = Earlier()
+
+
 class Ledger:
     """The ledger of one daemon; used by one thread.
 
@@ -394,8 +397,8 @@ class Ledger:
         with self._transaction() as connection:
             if work.jobs:
                 self._change_jobs(connection, work.jobs.values())
-            for expected, job_file in work.files.values():
-                self._change_file(connection, expected, job_file)
+            if work.files:
+                self._change_files(connection, work.files.values())
             for file_id in work.withdrawn:
                 self._withdraw(connection, file_id)
             if work.progress:
@@ -433,14 +436,23 @@ class Ledger:
         if connection.execute(statement, rows).rowcount != len(rows):
             raise LedgerConflict(f"jobs {sorted(row['b_id'] for row in rows)} were changed by somebody else")
 
-    def _change_file(self, connection: sa.Connection, expected: FileState, job_file: JobFile) -> None:
+    def _change_files(self, connection: sa.Connection, changes: Iterable[tuple[FileState, JobFile]]) -> None:
+        rows = [{"b_id": one.id, "b_expected": expected, **_file_changes(one)} for expected, one in changes]
         statement = (
             sa.update(_files)
-            .where(_files.c.id == job_file.id, _files.c.state == expected, _files.c.owner == self.owner)
-            .values(_file_changes(job_file) | ({"content": b""} if job_file.state is FileState.CLOSED else {}))
+            .where(
+                _files.c.id == sa.bindparam("b_id"),
+                _files.c.state == sa.bindparam("b_expected"),
+                _files.c.owner == self.owner,
+            )
+            .values({column: sa.bindparam(column) for column in rows[0] if not column.startswith("b_")})
         )
-        if connection.execute(statement).rowcount != 1:
-            raise LedgerConflict(f"batch {job_file.id} was changed by somebody else")
+        if connection.execute(statement, rows).rowcount != len(rows):
+            raise LedgerConflict(f"batches {sorted(row['b_id'] for row in rows)} were changed by somebody else")
+        closed = [{"b_id": row["b_id"]} for row in rows if row["state"] is FileState.CLOSED]
+        if closed:
+            emptied = sa.update(_files).where(_files.c.id == sa.bindparam("b_id")).values(content=b"")
+            connection.execute(emptied, closed)
 
     def _withdraw(self, connection: sa.Connection, file_id: int) -> None:
         claiming = sa.update(_files).where(
@@ -475,21 +487,25 @@ class Ledger:
             LedgerConflict: an earlier job is continued by another already; nothing was written.
         """
         with self._transaction() as connection:
-            return [self._enter(connection, job_file, jobs) for job_file, jobs in claims]
-
-    def _enter(self, connection: sa.Connection, job_file: JobFile, jobs: Sequence[Job]) -> tuple[JobFile, list[Job]]:
-        row = connection.execute(sa.insert(_files).returning(_files.c.id), {"owner": self.owner, **_file_row(job_file)})
-        file_id = row.scalar_one()
-        rows = [{"owner": self.owner, **_job_row(replace(job, batch_id=file_id))} for job in jobs]
-        ids: Sequence[int] = []
-        if rows:
-            insert = sa.insert(_jobs).returning(_jobs.c.id, sort_by_parameter_order=True)
-            ids = connection.execute(insert, rows).scalars().all()
-        numbered = [replace(job, id=i, batch_id=file_id) for i, job in zip(ids, jobs, strict=True)]
+            files = [{"owner": self.owner, **_file_row(job_file)} for job_file, _jobs in claims]
+            file_ids = _inserted(connection, _files, files)
+            placed = [
+                replace(job, batch_id=file_id)
+                for file_id, (_job_file, jobs) in zip(file_ids, claims, strict=True)
+                for job in jobs
+            ]
+            job_ids = _inserted(connection, _jobs, [{"owner": self.owner, **_job_row(job)} for job in placed])
+            numbered = [replace(job, id=job_id) for job_id, job in zip(job_ids, placed, strict=True)]
+            for job in numbered:
+                if job.continues is not None:
+                    _take_over(connection, job)
+        jobs_of: dict[int, list[Job]] = {file_id: [] for file_id in file_ids}
         for job in numbered:
-            if job.continues is not None:
-                _take_over(connection, job)
-        return replace(job_file, id=file_id), numbered
+            jobs_of[job.batch_id].append(job)
+        return [
+            (replace(job_file, id=file_id), jobs_of[file_id])
+            for file_id, (job_file, _jobs) in zip(file_ids, claims, strict=True)
+        ]
 
     def note(self, key: str, value: Any) -> None:
         """Remember one fact about the daemon."""
@@ -549,6 +565,24 @@ class Ledger:
         with self._transaction() as connection:
             found = connection.execute(sa.select(_files.c.content).where(_files.c.id == file_id)).scalar_one()
         return bytes(found)
+
+    def names_left_behind(self, names: Mapping[str, str]) -> set[str]:
+        """Those names of drops for which `earlier` may find something: one question for all of them.
+
+        Args:
+            names: of drops, each with ``failed_as`` as in `earlier`.
+        """
+        wanted = list(names.items())
+        found: set[str] = set()
+        with self._transaction() as connection:
+            for start in range(0, len(wanted), _MOST_VARIABLES // 2):
+                some = dict(wanted[start : start + _MOST_VARIABLES // 2])
+                for column, values in ((_files.c.name, some.keys()), (_files.c.filed_as, some.values())):
+                    failed = sa.select(column).where(
+                        column.in_(values), _files.c.state == FileState.CLOSED, _files.c.outcome == Outcome.FAILED
+                    )
+                    found.update(connection.execute(failed).scalars())
+        return {name for name, failed_as in wanted if name in found or failed_as in found}
 
     def earlier(self, name: str, failed_as: str) -> Earlier:
         """What earlier files left behind that a file dropped as ``name`` continues.
@@ -873,6 +907,14 @@ def _check_schema(found: str) -> None:
 def _put_note(connection: sa.Connection, key: str, value: Any) -> None:
     if connection.execute(sa.update(_notes).where(_notes.c.key == key).values(value=value)).rowcount == 0:
         connection.execute(sa.insert(_notes), {"key": key, "value": value})
+
+
+def _inserted(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> Sequence[int]:
+    """Insert the rows; their numbers, in their order."""
+    if not rows:
+        return []
+    insert = sa.insert(table).returning(table.c.id, sort_by_parameter_order=True)
+    return connection.execute(insert, rows).scalars().all()
 
 
 def _take_over(connection: sa.Connection, job: Job) -> None:
