@@ -149,6 +149,7 @@ def limits(config: Config) -> Limits:
         video_name=config.videos.name,
         check_models=config.jobs.check_models,
         daily=DailyLimits(config.jobs.max_per_day, config.jobs.max_seconds_per_day),
+        keep_days=config.ledger.keep_days,
     )
 
 
@@ -614,8 +615,10 @@ def _moved(old: Paths, new: Paths) -> list[str]:
 def _needs_restart(old: Config, new: Config) -> list[str]:
     """The sections whose changes count from the next start on."""
     old = old.model_copy(update={"folders": old.folders.model_copy(update=_at_once(new.folders))})
-    fixed = ("api", "folders", "watch", "defaults", "ledger", "http", "notify")
+    fixed = ("api", "folders", "watch", "defaults", "http", "notify")
     changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
+    if old.ledger.url != new.ledger.url:
+        changed.append("ledger.url")
     if old.jobs.csv_encoding != new.jobs.csv_encoding:
         changed.append("jobs.csv_encoding")
     if old.videos.max_bytes != new.videos.max_bytes:

@@ -67,6 +67,7 @@ from daemon.edges.ledger import NOTHING_EARLIER, Entry, Work
 from daemon.models_watch import NOTE, ModelsWatch
 from daemon.notifying import NoticePlan, Notifying
 from daemon.pipeline import claim, export, fetch, file_away, trace
+from daemon.pruning import KEEP_DAYS, Pruning
 from daemon.status_watch import StatusWatch
 from daemon.tracing import Tracing
 
@@ -201,6 +202,7 @@ class Limits:
         video_name: template, None for the default.
         check_models: models and clothes that the list does not have are refused before they are paid.
         daily: what may be ordered on one day.
+        keep_days: what was filed away longer ago is forgotten; None for never.
     """
 
     max_rendering: int = 20
@@ -210,6 +212,7 @@ class Limits:
     video_name: str | None = None
     check_models: bool = True
     daily: DailyLimits = NO_LIMITS
+    keep_days: int | None = KEEP_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +382,7 @@ class Dispatcher:
         )
         self._status = StatusWatch(pages, wall=spool, desk=self, submit=crew.page)
         self._allowance = Allowance(ledger=ledger, desk=self, calendar=calendar)
+        self._pruning = Pruning(ledger=ledger, desk=self)
         self._takers: dict[type, Callable[[Any, Instant], None]] = {
             DropReady: self._on_drop_ready,
             ScanEnded: self._on_scan_ended,
@@ -565,6 +569,7 @@ class Dispatcher:
         self._start_exports(now)
         self._start_looks(now)
         self._start_downloads(now)
+        self._pruning.start_due(now, self.limits.keep_days)
 
     def _record(self, now: Instant) -> None:
         if self._ledger_retry_at is not None and now.monotonic < self._ledger_retry_at:
@@ -631,7 +636,7 @@ class Dispatcher:
 
     def _due_work(self) -> list[float | None]:
         times: list[float | None] = [self._gate.opens_at, self._models.due_at, self._tracing.due_at]
-        times += [self._notifying.due_at, self._status.due_at, self._allowance.due_at]
+        times += [self._notifying.due_at, self._status.due_at, self._allowance.due_at, self._pruning.due_at]
         if self._queue:
             times.append(self._queue[0][0])
         if self._looks and not self._are_looks_held:

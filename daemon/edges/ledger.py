@@ -175,6 +175,8 @@ _STEPS: Final = {
 }
 """By the schema that they start from; never changed once released."""
 _MOST_VARIABLES: Final = 500  # SQLite may have been built to take 999 of them in one statement
+_PRUNED_FILES: Final = 100  # are looked at in one transaction,
+_PRUNED_ROWS: Final = 1000  # and so many entries, and jobs, forgotten, which takes some ten milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +287,21 @@ class Earlier:
 
 
 NOTHING_EARLIER: Final = Earlier()
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How far pruning has come.
+
+    Attributes:
+        files: job files that were forgotten, with their jobs and entries.
+        after_id: where to go on.
+        is_over: nothing more is old enough.
+    """
+
+    files: int = 0
+    after_id: int = 0
+    is_over: bool = True
 
 
 class Ledger:
@@ -530,6 +547,43 @@ class Ledger:
         )
         with self._transaction() as connection:
             return connection.execute(statement).rowcount
+
+    def prune(self, before: float, after_id: int) -> Pruned:
+        """Forget what is long over, a little at a time: one short transaction.
+
+        What may be needed so that nothing is paid twice is kept for ever: a failed file with a job that was, or may
+        have been, paid and that no later file goes on with; what an unfinished file goes on with, whose claim may yet
+        come to nothing; and a file that was wholly done for as long as an earlier failed one of its name is kept, for
+        it says that what was made before it is not taken over any more.
+
+        Args:
+            before: wall-clock seconds; what was filed away, or given back, later is kept.
+            after_id: go on after the job file with this number; 0 to begin.
+
+        Raises:
+            LedgerUnavailable: nothing was forgotten.
+        """
+        with self._transaction() as connection:
+            rows = connection.execute(
+                sa.select(_files.c.id, _files.c.claimed_at, _is_past(before, self.owner).label("is_past"))
+                .where(_files.c.id > after_id)
+                .order_by(_files.c.id)
+                .limit(_PRUNED_FILES)
+            ).all()
+            if not rows or rows[0].claimed_at >= before:
+                return Pruned()
+            past = [row.id for row in rows if row.is_past]
+            for table in (_entries, _jobs):
+                ids = sa.select(table.c.id).where(table.c.file_id.in_(past)).order_by(table.c.id).limit(_PRUNED_ROWS)
+                found = connection.execute(ids).scalars().all()
+                for start in range(0, len(found), _MOST_VARIABLES):
+                    some = found[start : start + _MOST_VARIABLES]
+                    connection.execute(sa.delete(table).where(table.c.id.in_(some)))
+                if len(found) == _PRUNED_ROWS:  # the rest of these comes next
+                    return Pruned(0, after_id, is_over=False)
+            if past:
+                connection.execute(sa.delete(_files).where(_files.c.id.in_(past)))
+            return Pruned(len(past), rows[-1].id, is_over=False)
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -902,6 +956,37 @@ def _check_schema(found: str) -> None:
         raise LedgerRefused(
             f"the ledger has schema {found}, this release knows schema {SCHEMA_VERSION}: run the release that wrote it"
         )
+
+
+def _is_past(before: float, owner: str) -> sa.ColumnElement[bool]:
+    """Whether a job file can be forgotten: see `Ledger.prune`."""
+    next_jobs, next_files = _jobs.alias("next_jobs"), _files.alias("next_files")
+    failed, later = _files.alias("failed"), _files.alias("later")
+    ours = _jobs.c.file_id == _files.c.id
+    is_free = sa.and_(_jobs.c.state == State.FAILED, _jobs.c.failure == Failure.REFUSED, _jobs.c.project_id.is_(None))
+    is_owed = sa.exists().where(ours, _jobs.c.continued_by.is_(None), sa.not_(is_free))
+    is_gone_on_with = sa.exists().where(
+        ours,
+        next_jobs.c.id == _jobs.c.continued_by,
+        next_files.c.id == next_jobs.c.file_id,
+        next_files.c.state != FileState.CLOSED,
+    )
+    is_after_failed = sa.exists().where(
+        failed.c.name == _files.c.name, failed.c.id < _files.c.id, failed.c.outcome == Outcome.FAILED
+    )
+    is_before_done = sa.exists().where(
+        later.c.name == _files.c.name, later.c.id > _files.c.id, later.c.outcome == Outcome.DONE
+    )
+    is_a_barrier = sa.and_(is_after_failed, sa.not_(is_before_done))
+    is_done = sa.and_(_files.c.outcome == Outcome.DONE, sa.not_(is_a_barrier))
+    is_of_no_use = sa.and_(_files.c.outcome == Outcome.FAILED, sa.not_(is_owed), sa.not_(is_gone_on_with))
+    return sa.and_(
+        _files.c.owner == owner,
+        sa.or_(
+            sa.and_(_files.c.state == FileState.CLOSED, _files.c.closed_at < before, sa.or_(is_done, is_of_no_use)),
+            sa.and_(_files.c.state == FileState.WITHDRAWN, _files.c.claimed_at < before),
+        ),
+    )
 
 
 def _put_note(connection: sa.Connection, key: str, value: Any) -> None:
