@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from daemon.app import Daemon, Reload, Settings, refuse_config
@@ -40,13 +40,13 @@ def run(settings: Settings, *, is_once: bool) -> int:
     with Signals() as signals:
         signals.attach(daemon.post)
         code = daemon.run()
-        while daemon.renewal is not None and not signals.stops:
+        while (renewal := daemon.renewal) is not None and not signals.stops:
             signals.detach()
             is_unheard = daemon.is_unheard(Reload)
             if daemon.is_lost:
                 daemon, is_renewed = _rejoined(daemon.accepted, supervisor, signals, is_once=is_once), False
             else:
-                daemon, is_renewed = _renewed(daemon.accepted, daemon.renewal, supervisor)
+                daemon, is_renewed = _renewed(daemon.accepted, renewal, supervisor)
             signals.attach(daemon.post)
             if is_renewed or is_unheard:
                 daemon.post(Reload())  # what was written since counts too, and the log says what is in force
@@ -89,7 +89,7 @@ class Signals:
         self._is_reload_waiting = False
         self._post: Callable[[object], None] | None = None
         self._before: dict[signal.Signals, Any] = {}
-        self._has_stopped = threading.Event()
+        self._wakes: SimpleQueue[None] = SimpleQueue()  # which a signal handler may put into
 
     def __enter__(self) -> Self:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -107,7 +107,9 @@ class Signals:
 
     def wait(self, seconds: float) -> bool:
         """Wait for a stop, so long at most; whether one was asked for."""
-        return self._has_stopped.wait(seconds)
+        with suppress(Empty):
+            self._wakes.get(timeout=seconds)
+        return self.stops > 0
 
     def detach(self) -> None:
         """Nobody is there to be told: what comes is kept for the next one."""
@@ -117,7 +119,7 @@ class Signals:
         message: object = Reload()
         if number != signal.SIGHUP:
             self.stops += 1
-            self._has_stopped.set()
+            self._wakes.put(None)
             message = Stop()
         if self._post is not None:
             self._post(message)
