@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import grp
 import hashlib
 import json
@@ -43,7 +44,7 @@ from daemon.core.job import Video
 from daemon.core.video_name import numbered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from daemon.core.guide import Guide
 
@@ -356,8 +357,13 @@ class Spool:
 
     def claim(
         self, name: str, processing_name: str, fingerprint: Fingerprint, digest: str, *, is_retry: bool = False
-    ) -> None:
+    ) -> set[Path]:
         """Move a drop from inbox/ to processing/; the same call again finds it moved.
+
+        The move is durable only after `sync_claimed`, which may serve many moves at once.
+
+        Returns:
+            The folders that are to be synced.
 
         Args:
             name: path relative to inbox/.
@@ -400,9 +406,25 @@ class Spool:
                 if not self._is_what_was_read(target, fingerprint, digest):
                     self._put_back(target, source)
                     raise DropChanged(f"{display(name)} was replaced while it was claimed")
-            _sync_folder(target.parent)
-            with contextlib.suppress(FileNotFoundError):
-                _sync_folder(source.parent)
+        return {source.parent, target.parent}
+
+    def sync_claimed(self, folders: Iterable[Path]) -> None:
+        """Make claims durable.
+
+        Args:
+            folders: what `claim` gave.
+
+        Raises:
+            FilingDeferred: the file system refused for now; none of the claims counts, and all may be made again.
+        """
+        inbox = self.places.inbox
+        with _translated("make claims durable"):
+            for folder in sorted(folders):
+                if inbox in (folder, *folder.parents):
+                    with contextlib.suppress(FileNotFoundError):  # what was dropped in it has left it
+                        _sync_folder(folder)
+                else:
+                    _sync_folder(folder)
 
     def _was_moved(self, source: Path, target: Path, fingerprint: Fingerprint, digest: str) -> bool:
         """Whether an earlier attempt did it; a stray that merely looks alike does not count."""
@@ -1148,7 +1170,7 @@ def why_not_entered(root: Path, folder: Path) -> str | None:
     link = _foreign_link(root, folder)
     if link is not None:
         return _not_followed(link)
-    if os.path.lexists(folder) and not folder.is_dir() and not folder.is_symlink():
+    if not folder.is_dir() and os.path.lexists(folder) and not folder.is_symlink():
         return f"{folder} is not a folder: move it away, and the folder is made anew"
     return None
 
@@ -1184,13 +1206,19 @@ def _is_ours(found: os.stat_result, folder: Path) -> bool:
 
 def _foreign_link(base: Path, folder: Path) -> Path | None:
     """The first link on the way from base to folder that neither root nor we have made, if there is one."""
-    way = [path for path in (folder, *folder.parents) if base in path.parents]
-    for path in reversed(way or [folder] if folder != base else []):
+    for path in _way(base, folder):
         with contextlib.suppress(FileNotFoundError):
-            found = path.lstat()
+            found = os.lstat(path)
             if stat.S_ISLNK(found.st_mode) and found.st_uid not in {0, os.geteuid()}:
-                return path
+                return Path(path)
     return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _way(base: Path, folder: Path) -> tuple[str, ...]:
+    """The paths from below base to folder; asked for at every step of every job, for the same few folders."""
+    way = [path for path in (folder, *folder.parents) if base in path.parents]
+    return tuple(os.fspath(path) for path in reversed(way or [folder] if folder != base else []))
 
 
 def _refuse_foreign_links(base: Path, folder: Path) -> None:

@@ -11,11 +11,23 @@
 from daemon.edges.ledger.ledger import Ledger
 from daemon.edges.ledger.schema import SCHEMA_VERSION
 from daemon.edges.ledger.sqlite import LEDGER_FILE, LOCK_FILE, exists, is_daemon_alive
-from daemon.edges.ledger.work import Borrowed, Closed, Earlier, Entry, Glance, Member, Taken, Work
+from daemon.edges.ledger.work import (
+    NOTHING_EARLIER,
+    Borrowed,
+    Closed,
+    Earlier,
+    Entry,
+    Glance,
+    Member,
+    Pruned,
+    Taken,
+    Work,
+)
 
 __all__ = [
     "LEDGER_FILE",
     "LOCK_FILE",
+    "NOTHING_EARLIER",
     "SCHEMA_VERSION",
     "Borrowed",
     "Closed",
@@ -24,6 +36,7 @@ __all__ = [
     "Glance",
     "Ledger",
     "Member",
+    "Pruned",
     "Taken",
     "Work",
     "exists",
