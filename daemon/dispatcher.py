@@ -537,6 +537,8 @@ class Dispatcher:
             self.failures += bool(job_file.problems) + sum(job.state is State.FAILED for job in jobs)
             for job in jobs:
                 self._resume(job, now)
+            if self._ledger.is_shared:
+                self._act(self._discarding([job.id for job in jobs if job.state.is_settled]))
             if was_settled:
                 self._settle(job_file.id, now, is_retry=True)
 
@@ -760,6 +762,16 @@ class Dispatcher:
         is_open = self._files[job.batch_id].state is FileState.OPEN
         if is_open and not self._unsettled[job.batch_id]:
             self._later(now.monotonic, lambda then: self._settle(job.batch_id, then, is_retry=False))
+
+    def _discarding(self, job_ids: Sequence[int]) -> Callable[[], None]:
+        """What other daemons have left behind of downloads that have ended."""
+
+        def discard() -> Nudge:
+            for job_id in job_ids:
+                self._spool.discard(job_id)
+            return Nudge()
+
+        return lambda: self._crew.file(discard)
 
     def _discard(self, job_id: int) -> Nudge:
         self._spool.discard(job_id)

@@ -72,6 +72,11 @@ class Room:
             return flying < most
         if flying >= most:
             return False
+        if flying >= self._part(most, now):
+            # Others wait, and what ends here is let go of, not used again.
+            self._is_short = True
+            self._ask_at = self._contended_until
+            return False
         if flying < self._ledger.slots:
             return True
         if now.monotonic < self._ask_at:
@@ -98,9 +103,12 @@ class Room:
         if not self._ledger.is_shared:
             return
         wanted = flying + min(waiting, EXPORTS_AT_ONCE)
-        if now.monotonic < self._contended_until:
-            wanted = min(wanted, max(1, most // (1 + self._peers)))
+        wanted = min(wanted, self._part(most, now))
         kept = max(flying, min(self._ledger.slots, wanted))
         if kept < self._ledger.slots or (self._ledger.waiting and not waiting):
             self._ledger.slots = kept
             work.slots, work.waiting = kept, waiting
+
+    def _part(self, most: int, now: Instant) -> int:
+        """What we may use of the whole: all of it, unless somebody has just said that he waits."""
+        return max(1, most // (1 + self._peers)) if now.monotonic < self._contended_until else most

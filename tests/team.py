@@ -24,14 +24,19 @@ _LIVES = (
 class Team:
     """Daemons of one ledger, each with a state folder of its own; all of them end when it is left.
 
+    Attributes:
+        root: for their folders; empty.
+
     Args:
-        folder: for the state folders.
+        folder: for the root and the state folders.
         server: with the database.
         url: of the database, as the daemons have it.
     """
 
     def __init__(self, folder: Path, server: Server, url: str) -> None:
         self.url = url
+        self.root = folder / "root"
+        self.root.mkdir(parents=True)
         self._folder = folder
         self._server = server
         self._ledgers: list[Ledger] = []
