@@ -73,20 +73,20 @@ class Room:
         if flying >= most:
             return False
         if flying >= self._part(most, now):
-            # Others wait, and what ends here is let go of, not used again.
+            # Others wait, and what has ended here is let go of, not used again.
             self._is_short = True
             self._ask_at = self._contended_until
             return False
-        if flying < self._ledger.slots:
-            return True
-        if now.monotonic < self._ask_at:
-            self._is_short = True
-            return False
-        self._ask_at = now.monotonic + AGAIN_SECONDS
-        self._ledger.take_slots(wanted=min(waiting, EXPORTS_AT_ONCE), waiting=waiting, most=most)
-        if flying < self._ledger.slots:
-            self._ask_at = float("-inf")
-            return True
+        return flying < self._ledger.slots or self._has_more(flying=flying, waiting=waiting, most=most, now=now)
+
+    def _has_more(self, *, flying: int, waiting: int, most: int, now: Instant) -> bool:
+        """Whether the ledger gives us another slot, which it is not asked for all the time."""
+        if now.monotonic >= self._ask_at:
+            self._ask_at = now.monotonic + AGAIN_SECONDS
+            self._ledger.take_slots(wanted=min(waiting, EXPORTS_AT_ONCE), waiting=waiting, most=most)
+            if flying < self._ledger.slots:
+                self._ask_at = float("-inf")
+                return True
         self._is_short = True
         return False
 

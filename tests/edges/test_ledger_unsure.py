@@ -14,8 +14,7 @@ from test_ledger_shared import offered
 from daemon.core.errors import LedgerLost, LedgerUnavailable
 from daemon.core.job import State, advance
 from daemon.core.notice import Sink
-from daemon.edges.ledger import Entry, Ledger, Work, postgres
-from daemon.edges.ledger.ledger import Taken
+from daemon.edges.ledger import Entry, Ledger, Taken, Work, postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
