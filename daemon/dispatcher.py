@@ -586,8 +586,8 @@ class Dispatcher:
         return self._next_wake(now)
 
     def _measure_absence(self, now: Instant) -> None:
-        """How long the cloud or the root has been away, for a run that is to end."""
-        if self._cloud_reason is None and self._root_reason is None:
+        """How long the cloud, the root, or a shared ledger has been away, for a run that is to end."""
+        if self._cloud_reason is None and self._root_reason is None and self._cut_reason is None:
             self._away_since = None
         elif self._away_since is None:
             self._away_since = now.monotonic
@@ -1051,11 +1051,14 @@ class Dispatcher:
         """Whether the next in line may be ordered today; asked first, so that people are told why it waits."""
         try:
             exporting = (self._jobs[job_id] for job_id in self._exporting)
-            line = [self._jobs[job_id] for _due, job_id in heapq.nsmallest(LEASED_AT_ONCE, self._queue)]
-            return self._allowance.has_room(line, self.limits.daily, now, exporting)
+            first = self._jobs[self._queue[0][1]]
+            return self._allowance.has_room(first, self._next_in_line, self.limits.daily, now, exporting)
         except LedgerUnavailable as error:
             self._on_ledger_unavailable(error, now)
             return False
+
+    def _next_in_line(self) -> list[Job]:
+        return [self._jobs[job_id] for _due, job_id in heapq.nsmallest(LEASED_AT_ONCE, self._queue)]
 
     def _may_export(self, now: Instant) -> bool:
         return (
