@@ -35,7 +35,14 @@ FRONT = (
 )
 """What stands before the dispatcher, for people; of these only can import the configuration and read a clock."""
 
-PARTS = ("daemon.allowance", "daemon.pruning", "daemon.tracing", "daemon.models_watch", "daemon.notifying", "daemon.status_watch")
+PARTS = (
+    "daemon.allowance",
+    "daemon.pruning",
+    "daemon.tracing",
+    "daemon.models_watch",
+    "daemon.notifying",
+    "daemon.status_watch",
+)
 """Parts of the dispatcher that have a file of their own."""
 
 PURE_LIBRARIES = {"yaml", "pydantic", "pydantic_core"}
