@@ -1,6 +1,7 @@
 """``python -m bench [--quick] [NAME...]``: measure, and say it as Markdown.
 
-All of it, in full size, is written to docs/benchmarks.md and docs/benchmarks.svg too.
+All of it, in full size, is written to docs/benchmarks.md and docs/benchmarks.svg too,
+and the figures that have a goal into the README.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from bench.place import Cloud
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from bench.figures import Row
 
@@ -44,16 +44,21 @@ QUICK: Final[Mapping[str, dict[str, Any]]] = {
 
 def measure(name: str, sizes: Mapping[str, Any]) -> list[Row]:
     """One scenario, each row told as it comes."""
-    rows = []
     with Cloud() as cloud:
-        for row in SCENARIOS[name](cloud, **sizes):
-            rows.append(row)
-            figures = ", ".join(f"{figure} {value}" for figure, value in row.figures.items())
-            print(f"{name}: {row.case}: {figures}", file=sys.stderr, flush=True)
+        return measure_rows(SCENARIOS[name], cloud, sizes)
+
+
+def measure_rows(scenario: Callable[..., Iterator[Row]], cloud: Cloud | None, sizes: Mapping[str, Any]) -> list[Row]:
+    """The same beside a cloud that is there."""
+    rows = []
+    for row in scenario(cloud, **sizes):
+        rows.append(row)
+        figures = ", ".join(f"{figure} {value}" for figure, value in row.figures.items())
+        print(f"{scenario.__name__}: {row.case}: {figures}", file=sys.stderr, flush=True)
     return rows
 
 
-def main(arguments: Sequence[str], folder: Path = report.DOCS) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Measure what is named, or everything."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure; best on an idle machine.")
     parser.add_argument("name", nargs="*", help=f"{', '.join(SCENARIOS)}; all when left out")
@@ -67,8 +72,8 @@ def main(arguments: Sequence[str], folder: Path = report.DOCS) -> int:
     text = report.document(found, SCENARIOS, "make bench", (before, os.getloadavg()[0]))
     print(text)
     if not chosen.name and not chosen.quick:
-        report.write(text, found, folder)
-        print(f"written to {folder}: benchmarks.md, benchmarks.svg", file=sys.stderr)
+        report.write(text, found)
+        print("written: docs/benchmarks.md, docs/benchmarks.svg, and the figures in README.md", file=sys.stderr)
     return 0
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from bench.figures import Row
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
+README: Final = DOCS.parent / "README.md"
+BEGIN: Final = "<!-- figures of docs/benchmarks.md, put here by make bench -->"
+END: Final = "<!-- end of figures -->"
 PANELS: Final = {
     "makespan": ("N jobs with a render of 20 s", "jobs", "seconds until the last video"),
     "punctuality": ("How far polls are off 3 s", "jobs in flight", "milliseconds"),
@@ -86,8 +89,24 @@ def document(
     return "\n\n".join(parts) + "\n"
 
 
-def write(text: str, found: Mapping[str, Sequence[Row]], folder: Path = DOCS) -> None:
-    """Put both files into the folder."""
+def promises(found: Mapping[str, Sequence[Row]]) -> str:
+    """Every figure that has a goal, as one table."""
+    lines = ["| | | measured | goal | met |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {name}, {row.case} | {what} | {figure.text} | {figure.goal} | {'yes' if figure.is_met else '**no**'} |"
+        for name, rows in found.items()
+        for row in rows
+        for what, figure in row.figures.items()
+        if not isinstance(figure, str) and figure.is_met is not None
+    ]
+    return "\n".join(lines)
+
+
+def write(text: str, found: Mapping[str, Sequence[Row]], folder: Path = DOCS, readme: Path = README) -> None:
+    """Put both files into the folder, and what was promised into the README."""
+    before, _, rest = readme.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    readme.write_text(f"{before}{BEGIN}\n{machine()}\n\n{promises(found)}\n{END}{after}")
     panels = [
         Panel(*PANELS[name], [point for row in rows for point in row.points])
         for name, rows in found.items()
