@@ -277,7 +277,7 @@ def run(config_path: Path | None, *, once: bool) -> None:
     environ, cwd = dict(os.environ), Path.cwd()
     config, credential = load_with_credential(config_path, environ, cwd)
     paths = config.paths(environ, cwd)
-    redactor = app.redactor(credential)
+    redactor = app.redactor(credential, config)
     logs.configure(level=config.logs.level, format=config.logs.format, redact=redactor)
     logs.install_excepthooks()
     settings = app.Settings(config, config_path, paths, credential, redactor, environ, cwd)

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -526,6 +526,13 @@ class Ledger(_Section):
     def database(self) -> str | None:
         """The address of the database that several daemons have; None for SQLite."""
         return self.url if self.is_shared else None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The passwords in the address: never to be shown."""
+        parts = urlsplit(self.database or "")
+        named = [value for key, value in parse_qsl(parts.query) if key in {"password", "sslpassword"}]
+        return tuple(secret for secret in (unquote(parts.password or ""), *named) if secret)
 
 
 class Logs(_Section):

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from daemon.edges.health.figures import Figures
+from daemon.edges.health.figures import Figures, Peer
 from daemon.edges.health.listener import Listener, Log
 from daemon.edges.health.pages import Pages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from daemon.core.vitals import Vitals
 
-__all__ = ["Health"]
+__all__ = ["Health", "Peer"]
 
 
 class Health:
@@ -38,6 +38,7 @@ class Health:
         page: what is on /, HTML; called and raising as ``overview``.
         clock: monotonic seconds.
         log: takes events.
+        peers: see `Figures`.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class Health:
         page: Callable[[], bytes],
         clock: Callable[[], float],
         log: Log,
+        peers: Callable[[], Sequence[Peer]] | None = None,
     ) -> None:
-        self.figures = Figures(version=version, booted_at=booted_at, clock=clock)
+        self.figures = Figures(version=version, booted_at=booted_at, clock=clock, peers=peers)
         pages = Pages(self.figures, overview, page, clock)
         self._listener = Listener(address, pages.answer, clock=clock, log=log)
 

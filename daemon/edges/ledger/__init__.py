@@ -6,10 +6,13 @@
                      │
                      ├──► sqlite     one daemon: a file, and a lock file
                      └──► postgres   several: a database, and an advisory lock each ──► lifeline ──► mailbox
+                             └──► server   what there is to know of it, and what its errors mean
 """
 
 from daemon.edges.ledger.ledger import Ledger
+from daemon.edges.ledger.postgres import look_at_server
 from daemon.edges.ledger.schema import SCHEMA_VERSION
+from daemon.edges.ledger.server import Server
 from daemon.edges.ledger.sqlite import LEDGER_FILE, LOCK_FILE, exists, is_daemon_alive
 from daemon.edges.ledger.work import Borrowed, Closed, Earlier, Entry, Glance, Member, Taken, Work
 
@@ -24,8 +27,10 @@ __all__ = [
     "Glance",
     "Ledger",
     "Member",
+    "Server",
     "Taken",
     "Work",
     "exists",
     "is_daemon_alive",
+    "look_at_server",
 ]
