@@ -23,11 +23,11 @@ from daemon.core.guide import SCHEMA, Guide, Names, make_guide
 from daemon.core.notice import Kind, Sink
 from daemon.core.redact import Redactor
 from daemon.core.schedule import Instant
-from daemon.core.vitals import BEAT_SECONDS, Vitals
+from daemon.core.vitals import BEAT_SECONDS, Peer, Vitals
 from daemon.crew import Crew
 from daemon.dispatcher import Dispatcher, Limits, Summary
 from daemon.edges import logs, mounts
-from daemon.edges.health import Health, Peer
+from daemon.edges.health import Health
 from daemon.edges.inbox_watch import InboxWatch, Pulse, WatchSettings
 from daemon.edges.ledger import Ledger
 from daemon.edges.notifier import CommandOutlet, UrlOutlet, find_program
@@ -614,9 +614,7 @@ def vitals(summary: Summary, pulse: Pulse, listed_at: float | None, moment: Inst
     )
 
 
-def _health(
-    config: Config, paths: Paths, state: Path, status: StatusPages, reader: overview.Reader
-) -> Health | None:
+def _health(config: Config, paths: Paths, state: Path, status: StatusPages, reader: overview.Reader) -> Health | None:
     """The pages for monitoring, where they are wanted."""
     if config.http.address is None:
         return None

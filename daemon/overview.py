@@ -6,7 +6,6 @@ A daemon may run meanwhile, start, or stop. `document` is the same as JSON, with
 
 from __future__ import annotations
 
-import enum
 import itertools
 import threading
 import time
@@ -21,7 +20,8 @@ from daemon.core.display import display
 from daemon.core.errors import LedgerUnavailable
 from daemon.core.estimate import MOST_SAMPLES, NO_EXPERIENCE, Experience, Line, Outlook, learn, spoken_seconds_of
 from daemon.core.job import Paid, State
-from daemon.edges.health import Peer
+from daemon.core.status_page import Life
+from daemon.core.vitals import Peer
 from daemon.edges.inbox_watch.listing import list_inbox
 from daemon.edges.ledger import LEDGER_FILE, Ledger, is_daemon_alive
 from daemon.lint import LookAhead
@@ -43,18 +43,11 @@ MOST_FILED: Final = 10
 EXCERPT_CHARACTERS: Final = 80
 LISTING_SECONDS: Final = 2.0
 """Longer than this nobody wants to wait for the names in inbox/; how many there are is then "at least"."""
+CLOSE_SECONDS: Final = 0.2
 MISSED_SECONDS: Final = 7 * 86_400.0
 """A daemon that has gone is told of for so long."""
 EXPERIENCE_SECONDS: Final = 60.0
 """What the last renders took is read so often at most."""
-
-
-class Life(enum.StrEnum):
-    """Whether one of several daemons is there."""
-
-    ALIVE = "alive"
-    SILENT = "silent"  # it ended, or its machine did, and nobody has taken its jobs over yet
-    GONE = "gone"  # another one goes on with its jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,8 +305,9 @@ def open_for_reading(config: Config, state: Path) -> Ledger | None:
 
 
 class Reader:
-    """Reads the ledger again and again, on one thread at a time: a shared one is kept open, for a database does not
-    want a new connection for each page.
+    """Reads the ledger again and again, on one thread at a time.
+
+    A shared one is kept open: a database does not want a new connection for each page.
 
     Args:
         config: for where the ledger lies.
@@ -347,11 +341,12 @@ class Reader:
                     ledger.close()
 
     def close(self) -> None:
-        """Let go of what is open."""
-        with self._lock:
+        """Let go of what is open, unless somebody reads and hangs: nothing waits for that."""
+        if self._lock.acquire(timeout=CLOSE_SECONDS):
             if self._kept is not None:
                 self._kept.close()
             self._kept = None
+            self._lock.release()
 
 
 def _open_shared(url: str, state: Path) -> Ledger | None:
@@ -485,7 +480,7 @@ def trouble_of(members: Iterable[Member], name: str) -> Trouble | None:
 
 
 def peers_of(members: Sequence[Member], now: float) -> tuple[PeerView, ...]:
-    """The daemons of a shared ledger: those that live, those that do not answer, and those that have gone and are missed.
+    """The daemons of a shared ledger: those that live, that do not answer, and that have gone and are missed.
 
     Args:
         members: as the ledger has them.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from daemon.core.folder_trouble import FolderTrouble
     from daemon.core.job import Deferred
@@ -92,6 +92,21 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
+class Peer:
+    """One machine's daemons, of all that share a ledger.
+
+    Attributes:
+        host: its name.
+        is_alive: one is alive there.
+        counts: jobs of unfinished files that are theirs, by state.
+    """
+
+    host: str
+    is_alive: bool
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Ill:
     """One thing that an operator should look at.
 
@@ -129,7 +144,7 @@ def _reasons(vitals: Vitals, now: float) -> Iterator[tuple[Part, str | None]]:
 
 def _of_ledger(vitals: Vitals) -> str | None:
     if vitals.cut is not None:
-        return f"cut off from it: {vitals.cut}; nothing is asked for until it is back, other daemons go on with our jobs"
+        return f"cut off from it: {vitals.cut}; nothing is asked for until it is back, others go on with our jobs"
     return "it cannot be written: nothing new is asked for until it can" if vitals.is_ledger_away else None
 
 

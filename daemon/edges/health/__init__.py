@@ -14,16 +14,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from daemon.edges.health.figures import Figures, Peer
+from daemon.edges.health.figures import Figures
 from daemon.edges.health.listener import Listener, Log
 from daemon.edges.health.pages import Pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from daemon.core.vitals import Vitals
+    from daemon.core.vitals import Peer, Vitals
 
-__all__ = ["Health", "Peer"]
+__all__ = ["Health"]
 
 
 class Health:

@@ -7,7 +7,6 @@ thousands. Every label has a few fixed values, all of which are there from the s
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client.core import Metric
+
+    from daemon.core.vitals import Peer
 
 _ENDS: Final = {
     "job.downloaded": "done",
@@ -48,21 +49,6 @@ PEERS_WAIT_SECONDS: Final = 1.0
 PEERS_OLD_SECONDS: Final = 60.0
 """What is older is not told."""
 _VIDEO_BUCKETS: Final = (15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 14400.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """One machine's daemons, of all that share the ledger.
-
-    Attributes:
-        host: its name.
-        is_alive: one is alive there.
-        counts: jobs of unfinished files that are theirs, by state.
-    """
-
-    host: str
-    is_alive: bool
-    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class Figures:

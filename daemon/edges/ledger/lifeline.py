@@ -234,7 +234,7 @@ class Lifeline:
         self._guard.watch("lifeline", session)
         try:
             rows = session.execute(
-                f"SELECT number, owner, number IN ({HELD_LOCKS}) FROM daemons "
+                f"SELECT number, owner, number IN ({HELD_LOCKS}) FROM daemons "  # noqa: S608 - a constant
                 "WHERE NOT is_gone AND owner <> %s ORDER BY number",
                 (self._class, owner),
             ).fetchall()
