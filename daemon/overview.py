@@ -528,6 +528,13 @@ def _peer(member: Member) -> PeerView:
     )
 
 
+def is_any_alive(ledger: Ledger | None, state: Path) -> bool:
+    """Whether a daemon takes up what is dropped: the one with this state, or any that shares the ledger."""
+    if ledger is None or not ledger.is_shared:
+        return is_daemon_alive(state)
+    return any(member.is_alive for member in ledger.members())
+
+
 def look_ahead(config: Config, paths: Paths, now: float) -> LookAhead:
     """What is known of how long videos take here; raises as `gather` does."""
     ledger = open_for_reading(config, paths.state or paths.root / "state")

@@ -12,13 +12,14 @@
 from daemon.edges.ledger.ledger import Ledger
 from daemon.edges.ledger.postgres import look_at_server
 from daemon.edges.ledger.schema import SCHEMA_VERSION
-from daemon.edges.ledger.server import Server
+from daemon.edges.ledger.server import POOLED, Server
 from daemon.edges.ledger.sqlite import LEDGER_FILE, LOCK_FILE, exists, is_daemon_alive
 from daemon.edges.ledger.work import Borrowed, Closed, Earlier, Entry, Glance, Member, Taken, Work
 
 __all__ = [
     "LEDGER_FILE",
     "LOCK_FILE",
+    "POOLED",
     "SCHEMA_VERSION",
     "Borrowed",
     "Closed",
