@@ -238,6 +238,8 @@ def _check_database_url(url: str, scheme: str) -> str:
         raise _refuse("is no address: HOST:PORT is not written as it should be, or a bracket is missing") from None
     if not url.isprintable() or parts.fragment:
         raise _refuse("must hold no # and no control characters; write them as %23 and the like")
+    if "@" in parts.path:
+        raise _refuse("holds a password with a / in it; write that as %2F (and @ as %40, : as %3A)")
     if not parts.path.strip("/"):
         raise _refuse("names no database: write postgresql+psycopg://USER@HOST/DATABASE")
     return url

@@ -57,7 +57,7 @@ class PeerView:
     Attributes:
         host: its machine's name.
         life: whether it is there.
-        since: wall-clock seconds when it started, or was taken over; None where nobody knows.
+        since: wall-clock seconds when it started, or was taken over; None where nobody knows: of a silent one.
         taken_over_by: the machine of the one that goes on with its jobs; empty for nobody.
         pid: of its process, when it started last.
         version: of chromadrop.
@@ -511,6 +511,7 @@ def _peer(member: Member) -> PeerView:
     note: Mapping[str, Any] = member.daemon or {}
     life = Life.GONE if member.is_gone else Life.ALIVE if member.is_alive else Life.SILENT
     at, by = member.gone or (None, "")
+    since = {Life.ALIVE: note.get("started_at"), Life.GONE: at}.get(life)
     troubles = {} if member.is_gone else {name: _trouble(value) for name, value in member.troubles.items()}
     limited = Limited.from_note(member.troubles.get(LIMITED))
     if limited is not None and not member.is_gone:
@@ -518,7 +519,7 @@ def _peer(member: Member) -> PeerView:
     return PeerView(
         host=display(member.host),
         life=life,
-        since=at if member.is_gone else note.get("started_at"),
+        since=since,
         taken_over_by=display(by),
         pid=note.get("pid"),
         version=note.get("version"),

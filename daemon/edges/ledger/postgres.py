@@ -174,10 +174,10 @@ class PostgresBase:
         session = self._lifeline.take()
         try:
             with self.engine.connect() as connection:
-                is_pooled = connection.scalar(sa.select(sa.func.pg_backend_pid())) == session_of(session)
+                other = connection.scalar(sa.select(sa.func.pg_backend_pid()))
         except sa.exc.DBAPIError as error:
             raise LedgerUnavailable(self.explain(error.orig)) from None
-        if is_pooled:
+        if other == session_of(session):  # asked after that transaction, while both connections are open
             raise LedgerRefused(POOLED)
 
     def alive(self, connection: sa.Connection, ledger_id: str) -> frozenset[int]:
