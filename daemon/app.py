@@ -149,6 +149,7 @@ def limits(config: Config) -> Limits:
         video_name=config.videos.name,
         check_models=config.jobs.check_models,
         daily=DailyLimits(config.jobs.max_per_day, config.jobs.max_seconds_per_day),
+        keep_days=config.ledger.keep_days,
     )
 
 
@@ -296,6 +297,7 @@ class Daemon:
 
     Attributes:
         renewal: once `run` has ended, what the daemon that takes this one's place is to be made from; None for none.
+        is_lost: the renewal is due because another daemon has taken our jobs over.
         accepted: what was last found good: at the start, or by SIGHUP since.
 
     Args:
@@ -312,6 +314,7 @@ class Daemon:
 
     def __init__(self, settings: Settings, *, is_once: bool, supervisor: Supervisor | None = None) -> None:
         self.renewal: Settings | None = None
+        self.is_lost = False
         self.accepted = settings
         self._settings = settings
         self._wants_page = settings.config.status_page
@@ -441,20 +444,20 @@ class Daemon:
             self._log.warning("notice.unavailable", program=program)
 
     def _work(self) -> None:
-        wake = self._turn([])
-        while not self._dispatcher.is_finished and self.renewal is None:
-            wake = self._turn(list(self._receive(wake)))
+        try:
+            wake = self._turn([])
+            while not self._dispatcher.is_finished and self.renewal is None:
+                wake = self._turn(list(self._receive(wake)))
+        except LedgerLost as error:
+            # Nothing in memory is so any more: begin again, as after a restart.
+            self._log.warning("ledger.lost", reason=str(error))
+            self.is_lost = True
+            self.renewal = self.accepted
 
     def _turn(self, messages: Sequence[object]) -> float | None:
         """One turn; when to make the next one without a message."""
         others = [message for message in messages if not isinstance(message, Reload)]
-        try:
-            wake = self._dispatcher.turn(now(), others)
-        except LedgerLost as error:
-            # Nothing in memory is so any more: begin again, as after a restart.
-            self._log.warning("ledger.lost", reason=str(error))
-            self.renewal = self.accepted
-            return None
+        wake = self._dispatcher.turn(now(), others)
         if len(others) < len(messages):
             # After everything that came with it: what has just been claimed must count.
             self._supervisor.reloading(now().monotonic)
@@ -652,8 +655,10 @@ def _moved(old: Paths, new: Paths) -> list[str]:
 def _needs_restart(old: Config, new: Config) -> list[str]:
     """The sections whose changes count from the next start on."""
     old = old.model_copy(update={"folders": old.folders.model_copy(update=_at_once(new.folders))})
-    fixed = ("api", "folders", "watch", "defaults", "ledger", "http", "notify")
+    fixed = ("api", "folders", "watch", "defaults", "http", "notify")
     changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
+    if old.ledger.url != new.ledger.url:
+        changed.append("ledger.url")
     if old.jobs.csv_encoding != new.jobs.csv_encoding:
         changed.append("jobs.csv_encoding")
     if old.videos.max_bytes != new.videos.max_bytes:

@@ -513,6 +513,13 @@ class Ledger(_Section):
         description="null is an SQLite file in state/; or sqlite:///ABSOLUTE PATH; "
         "or postgresql+psycopg://USER@HOST/DATABASE, for several machines.",
     )
+    keep_days: int | None = Field(
+        default=90,
+        ge=1,
+        le=36_500,
+        description="Days after which a job file that was filed away is forgotten, with its jobs; what may be needed "
+        "so that nothing is paid twice is kept. null is never.",
+    )
 
     @property
     def path(self) -> Path | None:

@@ -39,7 +39,7 @@ from daemon.core.job import (
     State,
     advance,
 )
-from daemon.core.job_file import FileState, JobFile
+from daemon.core.job_file import FileState, JobFile, Outcome
 from daemon.core.messages import (
     DropReady,
     LedgerHeard,
@@ -56,6 +56,7 @@ from daemon.core.model_check import Verdict
 from daemon.core.report import (
     CatalogueRead,
     ClaimEnded,
+    ClaimsEnded,
     DownloadEnded,
     ExportEnded,
     FilingEnded,
@@ -73,11 +74,12 @@ from daemon.core.report import (
 )
 from daemon.core.schedule import EXPORTS_AT_ONCE, REFUSALS_IN_A_ROW, Instant, back_off, is_past_deadline, next_look
 from daemon.core.video_name import default_template, numbered
-from daemon.edges.ledger import Entry, Work
+from daemon.edges.ledger import NOTHING_EARLIER, Entry, Work
 from daemon.lending import Lending
 from daemon.models_watch import NOTE, ModelsWatch
 from daemon.notifying import NoticePlan, Notifying
 from daemon.pipeline import claim, export, fetch, file_away, trace
+from daemon.pruning import KEEP_DAYS, Pruning
 from daemon.room import Room
 from daemon.status_watch import StatusWatch
 from daemon.tracing import Tracing
@@ -215,6 +217,7 @@ class Limits:
         video_name: template, None for the default.
         check_models: models and clothes that the list does not have are refused before they are paid.
         daily: what may be ordered on one day.
+        keep_days: what was filed away longer ago is forgotten; None for never.
     """
 
     max_rendering: int = 20
@@ -224,6 +227,7 @@ class Limits:
     video_name: str | None = None
     check_models: bool = True
     daily: DailyLimits = NO_LIMITS
+    keep_days: int | None = KEEP_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +349,8 @@ class Dispatcher:
         self._jobs_of: dict[int, list[int]] = {}
         self._unsettled: dict[int, int] = {}
         self._jobs: dict[int, Job] = {}
+        self._moving: dict[int, JobFile] = {}
+        self._to_take: list[tuple[JobFile, bool]] = []
         self._drops: deque[Drop] = deque()
         self._processing_names: set[str] = set()
 
@@ -402,13 +408,14 @@ class Dispatcher:
         )
         self._status = StatusWatch(pages, wall=spool, desk=self, submit=crew.page)
         self._allowance = Allowance(ledger=ledger, desk=self, calendar=calendar)
+        self._pruning = Pruning(ledger=ledger, desk=self)
         self._takers: dict[type, Callable[[Any, Instant], None]] = {
             DropReady: self._on_drop_ready,
             ScanEnded: self._on_scan_ended,
             PauseSeen: self._on_pause_seen,
             RootLost: self._on_root_lost,
             RootFound: self._on_root_found,
-            ClaimEnded: self._on_claim_ended,
+            ClaimsEnded: self._on_claims_ended,
             ExportEnded: self._on_export_ended,
             WarmedUp: self._on_warmed_up,
             Looked: self._on_looked,
@@ -497,12 +504,14 @@ class Dispatcher:
             return False
         if not self._files:
             return True
-        has_moves = any(job.state in {State.RENDERING, State.EXPORTING} for job in self._jobs.values())
         if self._gate.trouble is not None and self._gate.probes > 0 and self._gate.probe_at not in {None, _NEVER}:
-            return self._are_looks_held or not has_moves
-        is_waiting = all(self._unsettled.get(file_id) for file_id in self._files)
+            return self._are_looks_held or not self._has_moves()
         is_held = bool(self._is_paused) or self._allowance.limited is not None
-        return is_held and not has_moves and is_waiting
+        return is_held and not self._has_moves() and all(self._unsettled.get(file_id) for file_id in self._files)
+
+    def _has_moves(self) -> bool:
+        """Whether a render or an export is under way; looks through all jobs, so it is not asked every turn."""
+        return any(job.state in {State.RENDERING, State.EXPORTING} for job in self._jobs.values())
 
     def recover(self, now: Instant) -> None:
         """Take up what the ledger holds: the ordinary turn finds the rest to be done."""
@@ -577,8 +586,8 @@ class Dispatcher:
         return self._next_wake(now)
 
     def _measure_absence(self, now: Instant) -> None:
-        """How long the cloud or the root has been away, for a run that is to end."""
-        if self._cloud_reason is None and self._root_reason is None:
+        """How long the cloud, the root, or a shared ledger has been away, for a run that is to end."""
+        if self._cloud_reason is None and self._root_reason is None and self._cut_reason is None:
             self._away_since = None
         elif self._away_since is None:
             self._away_since = now.monotonic
@@ -607,6 +616,7 @@ class Dispatcher:
         self._start_looks(now)
         self._start_downloads(now)
         self._start_lending(now)
+        self._pruning.start_due(now, self.limits.keep_days)
 
     def _record(self, now: Instant) -> None:
         if self._ledger_retry_at is not None and now.monotonic < self._ledger_retry_at:
@@ -684,7 +694,7 @@ class Dispatcher:
     def _due_work(self) -> list[float | None]:
         times: list[float | None] = [self._gate.opens_at, self._models.due_at, self._tracing.due_at]
         times += [self._notifying.due_at, self._status.due_at, self._allowance.due_at]
-        times += [self._room.due_at, self._lending.due_at]
+        times += [self._room.due_at, self._lending.due_at, self._pruning.due_at]
         if self._queue:
             times.append(self._queue[0][0])
         if self._looks and not self._are_looks_held:
@@ -694,13 +704,21 @@ class Dispatcher:
     # --- bookkeeping ------------------------------------------------------------------------------
 
     def _remember(self, job_file: JobFile, jobs: Sequence[Job]) -> None:
-        self._files[job_file.id] = replace(job_file, content=b"")
+        self._keep(replace(job_file, content=b""))
         self._jobs_of[job_file.id] = [job.id for job in jobs]
         self._jobs.update({job.id: job for job in jobs})
         self._unsettled[job_file.id] = sum(not job.state.is_settled for job in jobs)
         self._processing_names.add(job_file.processing_name)
 
+    def _keep(self, job_file: JobFile) -> None:
+        self._files[job_file.id] = job_file
+        if _is_moving(job_file):
+            self._moving[job_file.id] = job_file
+        else:
+            self._moving.pop(job_file.id, None)
+
     def _forget(self, file_id: int) -> None:
+        self._moving.pop(file_id, None)
         self._processing_names.discard(self._files.pop(file_id).processing_name)
         job_ids = self._jobs_of.pop(file_id)
         self._lending.forget(job_ids)
@@ -834,29 +852,36 @@ class Dispatcher:
                 return
 
     def _claimable(self, now: Instant) -> list[Drop]:
-        """The next drops, but for those whose predecessor of the same name is just being claimed or filed.
+        """The next drops, but for those whose predecessor is just being claimed or filed.
+
+        A predecessor has the same name; or its like, where it takes up, or is about to leave, what may be continued.
 
         Raises:
             LedgerUnavailable: what other daemons are about is not known.
         """
         self._take_entered(self._ledger.entered_after_all())
-        busy = {_family(known.name) for known in self._files.values() if _is_moving(known)}
-        if self._ledger.is_shared and self._drops:
-            elsewhere = {_family(name) for name in self._ledger.moving_elsewhere()}
-            if elsewhere and not self._is_look_elsewhere_due:
-                self._is_look_elsewhere_due = True
-                self._later(now.monotonic + ELSEWHERE_SECONDS, self._look_elsewhere)
-            busy |= elsewhere
-        busy |= {_family(drop.name) for drop in self._models.awaiting}
+        names = {known.name for known in self._moving.values()}
+        families = {_family(known.name) for known in self._moving.values() if _may_be_continued(known)}
+        families |= {_family(drop.name) for drop in self._models.awaiting}
+        families |= self._moving_elsewhere(now)
         free: list[Drop] = []
         for drop in self._drops:
-            family = _family(drop.name)
-            if family not in busy:
+            if drop.name not in names and (not families or _family(drop.name) not in families):
                 free.append(drop)
-                busy.add(family)  # the second of a name may continue what the first one does not
+                names.add(drop.name)
             if len(free) == CLAIMS_A_TURN:
                 break
         return free
+
+    def _moving_elsewhere(self, now: Instant) -> set[str]:
+        """Families of the drops that other daemons are just claiming or filing away."""
+        if not self._ledger.is_shared or not self._drops:
+            return set()
+        families = {_family(name) for name in self._ledger.moving_elsewhere()}
+        if families and not self._is_look_elsewhere_due:
+            self._is_look_elsewhere_due = True
+            self._later(now.monotonic + ELSEWHERE_SECONDS, self._look_elsewhere)
+        return families
 
     def _enter_drops(self, drops: list[Drop], now: Instant) -> bool:
         """Enter them into the ledger; False where some are left for the next turn."""
@@ -911,12 +936,20 @@ class Dispatcher:
         if self._ledger.is_shared:
             taken |= self._ledger.processing_names()
         refusals = 0
+        failed_as = {drop.name: self._spool.relative(self._spool.places.failed / drop.name) for drop in drops}
+        left_behind = self._ledger.names_left_behind(failed_as)
+        families: set[str] = set()
         for drop in drops:
             if refusals == REFUSALS_A_TURN:
                 break  # telling what was meant takes its time: the rest comes in the next turn
             processing_name = _free_name(drop.name, taken)
-            failed_as = self._spool.relative(self._spool.places.failed / drop.name)
-            earlier = self._ledger.earlier(drop.name, failed_as)
+            earlier = NOTHING_EARLIER
+            if drop.name in left_behind:
+                family = _family(drop.name)
+                if family in families:
+                    continue  # it may continue what the first of its family does not: looked at in the next turn
+                families.add(family)
+                earlier = self._ledger.earlier(drop.name, failed_as[drop.name])
             job_file, jobs = claim.plan(drop, processing_name, earlier, now.wall)
             verdict, problems = self._models.judge(drop, jobs, now, is_wanted=self.limits.check_models)
             if verdict is Verdict.AWAITED:
@@ -933,7 +966,13 @@ class Dispatcher:
 
     def _take(self, job_file: JobFile, *, is_retry: bool) -> None:
         self._filing.add(job_file.id)
-        self._act(lambda: self._crew.file(lambda: claim.take(self._spool, job_file, is_retry=is_retry)))
+        if not self._to_take:
+            self._act(self._take_together)
+        self._to_take.append((job_file, is_retry))
+
+    def _take_together(self) -> None:
+        together, self._to_take = self._to_take, []
+        self._crew.file(lambda: claim.take(self._spool, together))
 
     def _on_catalogue_read(self, message: CatalogueRead, now: Instant) -> None:
         self._models.on_read(message, now)
@@ -944,6 +983,10 @@ class Dispatcher:
         waited, self._models.awaiting = self._models.awaiting, []
         self._drops.extendleft(reversed(waited))
         self._is_turn_due |= bool(waited)
+
+    def _on_claims_ended(self, message: ClaimsEnded, now: Instant) -> None:
+        for ended in message.ended:
+            self._on_claim_ended(ended, now)
 
     def _on_claim_ended(self, message: ClaimEnded, now: Instant) -> None:
         self._filing.discard(message.file_id)
@@ -959,7 +1002,7 @@ class Dispatcher:
         self._attempts.pop(job_file.id, None)
         self._folder_waits.end(("file", job_file.id))
         opened = replace(job_file, state=FileState.OPEN)
-        self._files[job_file.id] = opened
+        self._keep(opened)
         self._work.change_file(job_file, opened)
         jobs = self._jobs_in(job_file.id)
         self._enter_file("batch.claimed", now, opened, jobs=len(jobs))
@@ -1008,11 +1051,14 @@ class Dispatcher:
         """Whether the next in line may be ordered today; asked first, so that people are told why it waits."""
         try:
             exporting = (self._jobs[job_id] for job_id in self._exporting)
-            line = [self._jobs[job_id] for _due, job_id in heapq.nsmallest(LEASED_AT_ONCE, self._queue)]
-            return self._allowance.has_room(line, self.limits.daily, now, exporting)
+            first = self._jobs[self._queue[0][1]]
+            return self._allowance.has_room(first, self._next_in_line, self.limits.daily, now, exporting)
         except LedgerUnavailable as error:
             self._on_ledger_unavailable(error, now)
             return False
+
+    def _next_in_line(self) -> list[Job]:
+        return [self._jobs[job_id] for _due, job_id in heapq.nsmallest(LEASED_AT_ONCE, self._queue)]
 
     def _may_export(self, now: Instant) -> bool:
         return (
@@ -1275,7 +1321,8 @@ class Dispatcher:
         self._rendering.add(job.id)  # it may have been called rendered before, and its link led nowhere
         self._still[job.id] = self._still.get(job.id, 0) + 1 if after.progress == job.progress else 0
         if after.progress != job.progress:
-            self._progress[job.id] = after.progress
+            if int(after.progress) != int(job.progress):  # nobody is shown less than a percent
+                self._progress[job.id] = after.progress
             self._log.log(
                 _DEBUG, "job.progressed", batch=job.batch_id, job=job.id, project_id=job.project_id,
                 progress=after.progress,
@@ -1477,7 +1524,7 @@ class Dispatcher:
         settled = job_file
         if job_file.outcome is None:
             settled = replace(job_file, outcome=file_away.outcome_of(job_file, jobs), settled_at=now.wall)
-            self._files[file_id] = settled
+            self._keep(settled)
             self._work.change_file(job_file, settled)
             self._enter_file("batch.settled", now, settled, outcome=settled.outcome)
         self._file_away(settled, is_retry=is_retry)
@@ -1567,6 +1614,11 @@ class Dispatcher:
 
 def _is_moving(job_file: JobFile) -> bool:
     return job_file.state is FileState.CLAIMING or job_file.outcome is not None
+
+
+def _may_be_continued(job_file: JobFile) -> bool:
+    """Whether what a file of a like name continues depends on this one, which moves."""
+    return job_file.outcome is Outcome.FAILED or bool(job_file.clears)
 
 
 _NUMBER: Final = re.compile(r"(?: \(\d+\))+(?=\.[^./]*$)")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from daemon.app import Daemon, Reload, Settings, refuse_config
-from daemon.core.errors import ChromadropError, ConfigInvalid
+from daemon.core.errors import ChromadropError, ConfigInvalid, LedgerLocked, LedgerUnavailable
 from daemon.core.problem import Problem
 from daemon.core.report import Stop
 from daemon.edges import logs
@@ -16,6 +18,11 @@ from daemon.edges.service_manager import Supervisor
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+
+REJOIN_TRIES: Final = 30
+REJOIN_SECONDS: Final = 2.0
+"""Between two tries to join a ledger again that was lost; all of them together take less than any watchdog."""
 
 
 def run(settings: Settings, *, is_once: bool) -> int:
@@ -33,10 +40,13 @@ def run(settings: Settings, *, is_once: bool) -> int:
     with Signals() as signals:
         signals.attach(daemon.post)
         code = daemon.run()
-        while daemon.renewal is not None and not signals.stops:
+        while (renewal := daemon.renewal) is not None and not signals.stops:
             signals.detach()
             is_unheard = daemon.is_unheard(Reload)
-            daemon, is_renewed = _renewed(daemon.accepted, daemon.renewal, supervisor)
+            if daemon.is_lost:
+                daemon, is_renewed = _rejoined(daemon.accepted, supervisor, signals, is_once=is_once), False
+            else:
+                daemon, is_renewed = _renewed(daemon.accepted, renewal, supervisor)
             signals.attach(daemon.post)
             if is_renewed or is_unheard:
                 daemon.post(Reload())  # what was written since counts too, and the log says what is in force
@@ -53,6 +63,20 @@ def _renewed(old: Settings, new: Settings, supervisor: Supervisor) -> tuple[Daem
     return Daemon(old, is_once=False, supervisor=supervisor), False
 
 
+def _rejoined(settings: Settings, supervisor: Supervisor, signals: Signals, *, is_once: bool) -> Daemon:
+    """A daemon that begins again with what the ledger has for it; the database may take its time to be back.
+
+    Raises:
+        LedgerUnavailable, LedgerLocked: it did not come back, or not within reason; who started us may do so again.
+    """
+    for _ in range(REJOIN_TRIES):
+        with suppress(LedgerUnavailable, LedgerLocked):
+            return Daemon(settings, is_once=is_once, supervisor=supervisor)
+        if signals.stops or signals.wait(REJOIN_SECONDS):
+            break
+    return Daemon(settings, is_once=is_once, supervisor=supervisor)
+
+
 class Signals:
     """SIGTERM and SIGINT stop, SIGHUP reloads, while this is entered; there is always somebody to tell.
 
@@ -65,6 +89,7 @@ class Signals:
         self._is_reload_waiting = False
         self._post: Callable[[object], None] | None = None
         self._before: dict[signal.Signals, Any] = {}
+        self._wakes: SimpleQueue[None] = SimpleQueue()  # which a signal handler may put into
 
     def __enter__(self) -> Self:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -80,6 +105,12 @@ class Signals:
             self._is_reload_waiting = False
             post(Reload())
 
+    def wait(self, seconds: float) -> bool:
+        """Wait for a stop, so long at most; whether one was asked for."""
+        with suppress(Empty):
+            self._wakes.get(timeout=seconds)
+        return self.stops > 0
+
     def detach(self) -> None:
         """Nobody is there to be told: what comes is kept for the next one."""
         self._post = None
@@ -88,6 +119,7 @@ class Signals:
         message: object = Reload()
         if number != signal.SIGHUP:
             self.stops += 1
+            self._wakes.put(None)
             message = Stop()
         if self._post is not None:
             self._post(message)

@@ -134,7 +134,7 @@ class TestDefaults:
             },
             "defaults": {"language": None, "model": None, "clothes": None},
             "videos": {"name": None, "mode": None, "downloads": 4, "max_bytes": 21474836480},
-            "ledger": {"url": None},
+            "ledger": {"url": None, "keep_days": 90},
             "logs": {"level": "info", "format": "auto"},
             "http": {"listen": None},
             "notify": {

@@ -35,7 +35,16 @@ FRONT = (
 )
 """What stands before the dispatcher, for people; of these only can import the configuration and read a clock."""
 
-PARTS = ("daemon.allowance", "daemon.tracing", "daemon.models_watch", "daemon.notifying", "daemon.status_watch")
+PARTS = (
+    "daemon.allowance",
+    "daemon.lending",
+    "daemon.models_watch",
+    "daemon.notifying",
+    "daemon.pruning",
+    "daemon.room",
+    "daemon.status_watch",
+    "daemon.tracing",
+)
 """Parts of the dispatcher that have a file of their own."""
 
 PURE_LIBRARIES = {"yaml", "pydantic", "pydantic_core"}

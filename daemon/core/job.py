@@ -237,6 +237,8 @@ def _deferred(job: Job, event: Deferred, _now: float) -> Job:
 
 
 def _progressed(job: Job, event: Progressed, _now: float) -> Job:
+    if (job.progress, job.reason, job.refusals, job.deferrals) == (event.percent, "", 0, 0):
+        return job
     return replace(job, progress=event.percent, reason="", refusals=0, deferrals=0)
 
 

@@ -77,6 +77,13 @@ class ClaimEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimsEnded:
+    """What became of job files that were claimed together; in that order."""
+
+    ended: tuple[ClaimEnded, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FilingEnded:
     """A job file is in done/ or failed/ (``filed_as``), or could not be moved there for now (``reason``)."""
 

@@ -82,6 +82,7 @@ EVENTS: Final[dict[str, str]] = {
     "job.refused": "the cloud said no to a job",
     "job.traced": "an export was not answered; it is looked for among the account's projects",
     "ledger.deferred": "the ledger cannot be written now; nothing is done until it can",
+    "ledger.pruned": "job files that were filed away more than ledger.keep_days ago were forgotten",
     "ledger.recovered": "the ledger can be written again",
     "library.message": "a library, or Python itself, had something to say",
     "models.read": "the list of models was read, and is another than before",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import grp
 import hashlib
 import json
@@ -43,7 +44,7 @@ from daemon.core.job import Video
 from daemon.core.video_name import numbered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from daemon.core.guide import Guide
 
@@ -356,8 +357,13 @@ class Spool:
 
     def claim(
         self, name: str, processing_name: str, fingerprint: Fingerprint, digest: str, *, is_retry: bool = False
-    ) -> None:
+    ) -> set[Path]:
         """Move a drop from inbox/ to processing/; the same call again finds it moved.
+
+        The move is durable only after `sync_claimed`, which may serve many moves at once.
+
+        Returns:
+            The folders that are to be synced.
 
         Args:
             name: path relative to inbox/.
@@ -400,9 +406,25 @@ class Spool:
                 if not self._is_what_was_read(target, fingerprint, digest):
                     self._put_back(target, source)
                     raise DropChanged(f"{display(name)} was replaced while it was claimed")
-            _sync_folder(target.parent)
-            with contextlib.suppress(FileNotFoundError):
-                _sync_folder(source.parent)
+        return {source.parent, target.parent}
+
+    def sync_claimed(self, folders: Iterable[Path]) -> None:
+        """Make claims durable.
+
+        Args:
+            folders: what `claim` gave.
+
+        Raises:
+            FilingDeferred: the file system refused for now; none of the claims counts, and all may be made again.
+        """
+        inbox = self.places.inbox
+        with _translated("make claims durable"):
+            for folder in sorted(folders):
+                if inbox in (folder, *folder.parents):
+                    with contextlib.suppress(FileNotFoundError):  # what was dropped in it has left it
+                        _sync_folder(folder)
+                else:
+                    _sync_folder(folder)
 
     def _was_moved(self, source: Path, target: Path, fingerprint: Fingerprint, digest: str) -> bool:
         """Whether an earlier attempt did it; a stray that merely looks alike does not count."""
@@ -630,6 +652,9 @@ class Spool:
             self._permits.make_folder(wanted.parent)
             self._permits.fit_video(part, wanted.parent)
             noted = self._noted(job_id)
+            if noted is not None and self._machine and self._is_there(noted):
+                part.unlink()  # another daemon, which was taken over meanwhile, has just made it visible
+                return noted
             if noted is not None:
                 _remove_placeholder(self.places.root / noted.path)
             number = first_free(lambda n: os.path.lexists(_numbered_path(wanted, n)))
@@ -662,7 +687,7 @@ class Spool:
                 if not _is_one_file(part, target):
                     return None
                 part.unlink()  # stopped between link and unlink
-            if target.lstat().st_size == video.bytes and _digest(target) == video.sha256:
+            if self._is_there(video):
                 _sync_folder(target.parent)
                 return video
         except (FileNotFoundError, NotADirectoryError):
@@ -670,6 +695,12 @@ class Spool:
         except OSError as error:  # whether it is there must not be guessed: it would come a second time
             raise FilingDeferred(f"cannot look at {display(video.path)}: {error.strerror or error}") from error
         return None
+
+    def _is_there(self, video: Video) -> bool:
+        target = self.places.root / video.path
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return target.lstat().st_size == video.bytes and _digest(target) == video.sha256
+        return False
 
     def _note(self, job_id: int) -> Path:
         """Where it is noted under which name a video is about to appear: one note, whoever of us writes it."""
@@ -1148,7 +1179,7 @@ def why_not_entered(root: Path, folder: Path) -> str | None:
     link = _foreign_link(root, folder)
     if link is not None:
         return _not_followed(link)
-    if os.path.lexists(folder) and not folder.is_dir() and not folder.is_symlink():
+    if not folder.is_dir() and os.path.lexists(folder) and not folder.is_symlink():
         return f"{folder} is not a folder: move it away, and the folder is made anew"
     return None
 
@@ -1184,13 +1215,19 @@ def _is_ours(found: os.stat_result, folder: Path) -> bool:
 
 def _foreign_link(base: Path, folder: Path) -> Path | None:
     """The first link on the way from base to folder that neither root nor we have made, if there is one."""
-    way = [path for path in (folder, *folder.parents) if base in path.parents]
-    for path in reversed(way or [folder] if folder != base else []):
+    for path in _way(base, folder):
         with contextlib.suppress(FileNotFoundError):
-            found = path.lstat()
+            found = os.lstat(path)
             if stat.S_ISLNK(found.st_mode) and found.st_uid not in {0, os.geteuid()}:
-                return path
+                return Path(path)
     return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _way(base: Path, folder: Path) -> tuple[str, ...]:
+    """The paths from below base to folder; asked for at every step of every job, for the same few folders."""
+    way = [path for path in (folder, *folder.parents) if base in path.parents]
+    return tuple(os.fspath(path) for path in reversed(way or [folder] if folder != base else []))
 
 
 def _refuse_foreign_links(base: Path, folder: Path) -> None:

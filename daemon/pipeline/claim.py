@@ -14,10 +14,11 @@ from daemon.core.errors import DropChanged, DropVanished, LedgerRefused, NameTak
 from daemon.core.job import Job, Paid, State, continue_from
 from daemon.core.job_file import FileState, JobFile, Leftover
 from daemon.core.problem import Problem
-from daemon.core.report import ClaimEnded
+from daemon.core.report import ClaimEnded, ClaimsEnded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from daemon.core.batch import Request
     from daemon.core.drop import Drop
@@ -136,16 +137,32 @@ def _planned(request: Request, position: int, left: list[Job], now: float) -> Jo
     return continue_from(job, match, now, may_pay_again=may_pay_again)
 
 
-def take(spool: Spool, job_file: JobFile, *, is_retry: bool) -> ClaimEnded:
-    """Move the file into processing/; the same call again finds it moved.
+def take(spool: Spool, claims: Sequence[tuple[JobFile, bool]]) -> ClaimsEnded:
+    """Move the files into processing/; the same call again finds them moved.
+
+    Their folders are synced once for all of them, before anybody is told: for many small files that is what costs.
 
     Args:
         spool: the folders.
-        job_file: claimed in the ledger.
-        is_retry: an earlier attempt, of this daemon or the one before, may have got half way.
+        claims: job files that are claimed in the ledger, each with whether an earlier attempt, of this daemon or the
+            one before, may have got half way.
     """
+    folders: set[Path] = set()
+    ended = [_take(spool, job_file, is_retry, folders) for job_file, is_retry in claims]
     try:
-        spool.claim(job_file.name, job_file.processing_name, job_file.fingerprint, job_file.digest, is_retry=is_retry)
+        spool.sync_claimed(folders)
+    except (SpoolError, LedgerRefused) as error:
+        reason = str(error)
+        ended = [
+            replace(one, is_claimed=False, reason=reason, is_deferred=True) if one.is_claimed else one for one in ended
+        ]
+    return ClaimsEnded(tuple(ended))
+
+
+def _take(spool: Spool, job_file: JobFile, is_retry: bool, folders: set[Path]) -> ClaimEnded:
+    name, processing_name = job_file.name, job_file.processing_name
+    try:
+        folders |= spool.claim(name, processing_name, job_file.fingerprint, job_file.digest, is_retry=is_retry)
     except NameTaken as error:
         return ClaimEnded(job_file.id, is_claimed=False, reason=str(error), is_collision=True)
     except (DropVanished, DropChanged) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -157,7 +159,44 @@ def _dropped(path: Path, content: bytes = b"text: Hello\n") -> tuple[Fingerprint
 
 
 def taken(spool: Spool, one: JobFile, *, is_retry: bool = False) -> ClaimEnded:
-    return claim.take(spool, one, is_retry=is_retry)
+    return claim.take(spool, [(one, is_retry)]).ended[0]
+
+
+def test_many_are_moved_before_their_folders_are_synced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sync for each of ten thousand small files would be most of their intake; nobody is told before it."""
+    spool = spool_in(tmp_path)
+    claims = []
+    for number in range(1, 6):
+        print_, digest = _dropped(spool.places.inbox / f"{number}.yaml")
+        one = job_file(f"{number}.yaml", fingerprint=print_, digest=digest)
+        claims.append((replace(one, id=number, processing_name=f"{number}.yaml"), False))
+    (spool.places.inbox / "3.yaml").unlink()
+    seen: list[int] = []
+
+    def sync(_fd: int) -> None:
+        seen.append(len(list(spool.places.processing.glob("*.yaml"))))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    ended = claim.take(spool, claims).ended
+    assert [one.is_claimed for one in ended] == [True, True, False, True, True]
+    assert seen == [4, 4]
+
+
+def test_claims_that_cannot_be_made_durable_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are deferred, and the same call again finds them moved."""
+    spool = spool_in(tmp_path)
+    print_, digest = _dropped(spool.places.inbox / "x.yaml")
+    wanted = job_file(fingerprint=print_, digest=digest)
+
+    def refuse(_fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        ended = taken(spool, wanted)
+    assert (ended.is_claimed, ended.is_deferred) == (False, True)
+    assert ended.reason == "cannot make claims durable: Input/output error"
+    assert taken(spool, wanted, is_retry=True).is_claimed
 
 
 def test_a_claim_is_told_and_may_be_made_again(tmp_path: Path) -> None:

@@ -14,11 +14,23 @@ from daemon.edges.ledger.postgres import look_at_server
 from daemon.edges.ledger.schema import SCHEMA_VERSION
 from daemon.edges.ledger.server import POOLED, Server
 from daemon.edges.ledger.sqlite import LEDGER_FILE, LOCK_FILE, exists, is_daemon_alive
-from daemon.edges.ledger.work import Borrowed, Closed, Earlier, Entry, Glance, Member, Taken, Work
+from daemon.edges.ledger.work import (
+    NOTHING_EARLIER,
+    Borrowed,
+    Closed,
+    Earlier,
+    Entry,
+    Glance,
+    Member,
+    Pruned,
+    Taken,
+    Work,
+)
 
 __all__ = [
     "LEDGER_FILE",
     "LOCK_FILE",
+    "NOTHING_EARLIER",
     "POOLED",
     "SCHEMA_VERSION",
     "Borrowed",
@@ -28,6 +40,7 @@ __all__ = [
     "Glance",
     "Ledger",
     "Member",
+    "Pruned",
     "Server",
     "Taken",
     "Work",

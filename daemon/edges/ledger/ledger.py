@@ -29,10 +29,10 @@ from daemon.edges.ledger.schema import jobs as _jobs
 from daemon.edges.ledger.schema import notes as _notes
 from daemon.edges.ledger.schema import notices as _notices
 from daemon.edges.ledger.sqlite import SqliteBase
-from daemon.edges.ledger.work import Borrowed, Closed, Earlier, Entry, Glance, Member, Taken, Work
+from daemon.edges.ledger.work import Borrowed, Closed, Earlier, Entry, Glance, Member, Pruned, Taken, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 WRITTEN: Final = "written"
@@ -41,6 +41,8 @@ ENTERED: Final = "entered"
 """The same for claims."""
 GONE: Final = "gone"
 """The note that says of a daemon when it was taken over, and by whom."""
+_PRUNED_FILES: Final = 100  # are looked at in one transaction,
+_PRUNED_ROWS: Final = 1000  # and so many entries, and jobs, forgotten, which takes some ten milliseconds
 _TROUBLES: Final = ("account", "cloud", "root", "limited", "paused")
 
 
@@ -315,8 +317,8 @@ class Ledger:
     def _write(self, connection: sa.Connection, work: Work) -> list[int]:
         if work.jobs:
             self._change_jobs(connection, work.jobs.values())
-        for expected, job_file in work.files.values():
-            self._change_file(connection, expected, job_file)
+        if work.files:
+            self._change_files(connection, work.files.values())
         for file_id in work.withdrawn:
             self._withdraw(connection, file_id)
         if work.progress:
@@ -375,14 +377,23 @@ class Ledger:
         if connection.execute(statement, rows).rowcount != len(rows):
             raise LedgerConflict(f"jobs {sorted(row['b_id'] for row in rows)} were changed by somebody else")
 
-    def _change_file(self, connection: sa.Connection, expected: FileState, job_file: JobFile) -> None:
+    def _change_files(self, connection: sa.Connection, changes: Iterable[tuple[FileState, JobFile]]) -> None:
+        rows = [{"b_id": one.id, "b_expected": expected, **mapping.file_changes(one)} for expected, one in changes]
         statement = (
             sa.update(_files)
-            .where(_files.c.id == job_file.id, _files.c.state == expected, _files.c.owner == self.owner)
-            .values(mapping.file_changes(job_file) | ({"content": b""} if job_file.state is FileState.CLOSED else {}))
+            .where(
+                _files.c.id == sa.bindparam("b_id"),
+                _files.c.state == sa.bindparam("b_expected"),
+                _files.c.owner == self.owner,
+            )
+            .values({column: sa.bindparam(column) for column in rows[0] if not column.startswith("b_")})
         )
-        if connection.execute(statement).rowcount != 1:
-            raise LedgerConflict(f"batch {job_file.id} was changed by somebody else")
+        if connection.execute(statement, rows).rowcount != len(rows):
+            raise LedgerConflict(f"batches {sorted(row['b_id'] for row in rows)} were changed by somebody else")
+        closed = [{"b_id": row["b_id"]} for row in rows if row["state"] is FileState.CLOSED]
+        if closed:
+            emptied = sa.update(_files).where(_files.c.id == sa.bindparam("b_id")).values(content=b"")
+            connection.execute(emptied, closed)
 
     def _withdraw(self, connection: sa.Connection, file_id: int) -> None:
         claiming = sa.update(_files).where(
@@ -423,16 +434,14 @@ class Ledger:
         token = secrets.token_hex(8) if self.is_shared else None
         try:
             with self._writing() as connection:
-                # In one order, or two daemons would wait for each other.
-                order = sorted(range(len(claims)), key=lambda index: claims[index][0].name)
-                entered = {index: self._enter(connection, *claims[index]) for index in order}
+                entered = self._enter(connection, claims)
                 if token is not None:
-                    ids = [found[0].id for found in entered.values() if found is not None]
+                    ids = [job_file.id for job_file, _jobs in entered]
                     _put_note(connection, self.owner, ENTERED, {"token": token, "files": ids})
         except LedgerUnavailable:
             self._unsure_entry = token
             raise
-        return [found for _index, found in sorted(entered.items()) if found is not None]
+        return entered
 
     def entered_after_all(self) -> list[tuple[JobFile, list[Job]]]:
         """What an attempt to enter has entered whose end nobody heard of; nothing where all is known.
@@ -450,23 +459,24 @@ class Ledger:
         return list(found)
 
     def _enter(
-        self, connection: sa.Connection, job_file: JobFile, jobs: Sequence[Job]
-    ) -> tuple[JobFile, list[Job]] | None:
-        insert_file = self._insert(_files).on_conflict_do_nothing().returning(_files.c.id)
-        row = {"owner": self.owner, **mapping.file_row(job_file)}
-        file_id = connection.execute(insert_file, row).scalar_one_or_none()
-        if file_id is None:
-            return None
-        rows = [{"owner": self.owner, **mapping.job_row(replace(job, batch_id=file_id))} for job in jobs]
-        ids: Sequence[int] = []
-        if rows:
-            insert = sa.insert(_jobs).returning(_jobs.c.id, sort_by_parameter_order=True)
-            ids = connection.execute(insert, rows).scalars().all()
-        numbered = [replace(job, id=i, batch_id=file_id) for i, job in zip(ids, jobs, strict=True)]
-        for job in numbered:
+        self, connection: sa.Connection, claims: Sequence[tuple[JobFile, Sequence[Job]]]
+    ) -> list[tuple[JobFile, list[Job]]]:
+        # In one order, or two daemons would wait for each other.
+        files = sorted((job_file for job_file, _jobs in claims), key=lambda one: one.name if self.is_shared else "")
+        insert = self._insert(_files).on_conflict_do_nothing().returning(_files.c.id, _files.c.processing_name)
+        inserted = connection.execute(insert, [{"owner": self.owner, **mapping.file_row(one)} for one in files])
+        file_ids = {row.processing_name: row.id for row in inserted}
+        claimed = [
+            (file_ids[one.processing_name], one, jobs) for one, jobs in claims if one.processing_name in file_ids
+        ]
+        placed = [replace(job, batch_id=file_id) for file_id, _job_file, jobs in claimed for job in jobs]
+        job_ids = _inserted(connection, _jobs, [{"owner": self.owner, **mapping.job_row(job)} for job in placed])
+        jobs_of: dict[int, list[Job]] = {file_id: [] for file_id, _job_file, _jobs in claimed}
+        for job_id, job in zip(job_ids, placed, strict=True):
+            jobs_of[job.batch_id].append(replace(job, id=job_id))
             if job.continues is not None:
-                _take_over(connection, job)
-        return replace(job_file, id=file_id), numbered
+                _take_over(connection, replace(job, id=job_id))
+        return [(replace(job_file, id=file_id), jobs_of[file_id]) for file_id, job_file, _jobs in claimed]
 
     def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
         return postgresql.insert(table) if self.is_shared else sqlite.insert(table)
@@ -626,6 +636,43 @@ class Ledger:
         with self._transaction() as connection:
             return connection.execute(statement).rowcount
 
+    def prune(self, before: float, after_id: int) -> Pruned:
+        """Forget what is long over, a little at a time: one short transaction.
+
+        What may be needed so that nothing is paid twice is kept for ever: a failed file with a job that was, or may
+        have been, paid and that no later file goes on with; what an unfinished file goes on with, whose claim may yet
+        come to nothing; and a file that was wholly done for as long as an earlier failed one of its name is kept, for
+        it says that what was made before it is not taken over any more.
+
+        Args:
+            before: wall-clock seconds; what was filed away, or given back, later is kept.
+            after_id: go on after the job file with this number; 0 to begin.
+
+        Raises:
+            LedgerUnavailable: nothing was forgotten.
+        """
+        with self._writing() as connection:
+            rows = connection.execute(
+                sa.select(_files.c.id, _files.c.claimed_at, _is_past(before).label("is_past"))
+                .where(_files.c.id > after_id)
+                .order_by(_files.c.id)
+                .limit(_PRUNED_FILES)
+            ).all()
+            if not rows or rows[0].claimed_at >= before:
+                return Pruned()
+            past = [row.id for row in rows if row.is_past]
+            for table in (_entries, _jobs):
+                ids = sa.select(table.c.id).where(table.c.file_id.in_(past)).order_by(table.c.id).limit(_PRUNED_ROWS)
+                found = connection.execute(ids).scalars().all()
+                for start in range(0, len(found), schema.MOST_VARIABLES):
+                    some = found[start : start + schema.MOST_VARIABLES]
+                    connection.execute(sa.delete(table).where(table.c.id.in_(some)))
+                if len(found) == _PRUNED_ROWS:  # the rest of these comes next
+                    return Pruned(0, after_id, is_over=False)
+            if past:
+                connection.execute(sa.delete(_files).where(_files.c.id.in_(past)))
+            return Pruned(len(past), rows[-1].id, is_over=False)
+
     # --- reading ----------------------------------------------------------------------------------
 
     def read_note(self, key: str) -> Any:
@@ -668,6 +715,24 @@ class Ledger:
         with self._transaction() as connection:
             found = connection.execute(sa.select(_files.c.content).where(_files.c.id == file_id)).scalar_one()
         return bytes(found)
+
+    def names_left_behind(self, names: Mapping[str, str]) -> set[str]:
+        """Those names of drops for which `earlier` may find something: one question for all of them.
+
+        Args:
+            names: of drops, each with ``failed_as`` as in `earlier`.
+        """
+        wanted = list(names.items())
+        found: set[str] = set()
+        with self._transaction() as connection:
+            for start in range(0, len(wanted), schema.MOST_VARIABLES // 2):
+                some = dict(wanted[start : start + schema.MOST_VARIABLES // 2])
+                for column, values in ((_files.c.name, some.keys()), (_files.c.filed_as, some.values())):
+                    failed = sa.select(column).where(
+                        column.in_(values), _files.c.state == FileState.CLOSED, _files.c.outcome == Outcome.FAILED
+                    )
+                    found.update(connection.execute(failed).scalars())
+        return {name for name, failed_as in wanted if name in found or failed_as in found}
 
     def earlier(self, name: str, failed_as: str) -> Earlier:
         """What earlier files left behind that a file dropped as ``name`` continues.
@@ -923,6 +988,34 @@ def _gone(notes: dict[str, Any]) -> tuple[float, str] | None:
     return (float(found["at"]), str(found["by"])) if isinstance(found, dict) else None
 
 
+def _is_past(before: float) -> sa.ColumnElement[bool]:
+    """Whether a job file can be forgotten: see `Ledger.prune`."""
+    next_jobs, next_files = _jobs.alias("next_jobs"), _files.alias("next_files")
+    failed, later = _files.alias("failed"), _files.alias("later")
+    ours = _jobs.c.file_id == _files.c.id
+    is_free = sa.and_(_jobs.c.state == State.FAILED, _jobs.c.failure == Failure.REFUSED, _jobs.c.project_id.is_(None))
+    is_owed = sa.exists().where(ours, _jobs.c.continued_by.is_(None), sa.not_(is_free))
+    is_gone_on_with = sa.exists().where(
+        ours,
+        next_jobs.c.id == _jobs.c.continued_by,
+        next_files.c.id == next_jobs.c.file_id,
+        next_files.c.state != FileState.CLOSED,
+    )
+    is_after_failed = sa.exists().where(
+        failed.c.name == _files.c.name, failed.c.id < _files.c.id, failed.c.outcome == Outcome.FAILED
+    )
+    is_before_done = sa.exists().where(
+        later.c.name == _files.c.name, later.c.id > _files.c.id, later.c.outcome == Outcome.DONE
+    )
+    is_a_barrier = sa.and_(is_after_failed, sa.not_(is_before_done))
+    is_done = sa.and_(_files.c.outcome == Outcome.DONE, sa.not_(is_a_barrier))
+    is_of_no_use = sa.and_(_files.c.outcome == Outcome.FAILED, sa.not_(is_owed), sa.not_(is_gone_on_with))
+    return sa.or_(
+        sa.and_(_files.c.state == FileState.CLOSED, _files.c.closed_at < before, sa.or_(is_done, is_of_no_use)),
+        sa.and_(_files.c.state == FileState.WITHDRAWN, _files.c.claimed_at < before),
+    )
+
+
 def _note(connection: sa.Connection, owner: str, key: str) -> Any:
     found = sa.select(_notes.c.value).where(_notes.c.owner == owner, _notes.c.key == key)
     return connection.execute(found).scalar_one_or_none()
@@ -947,6 +1040,14 @@ def _is_unfinished() -> sa.ColumnElement[bool]:
 def _without_content() -> sa.Select[Any]:
     columns: list[Any] = [column for column in _files.c if column is not _files.c.content]
     return sa.select(*columns, sa.literal(b"").label("content"))
+
+
+def _inserted(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> Sequence[int]:
+    """Insert the rows; their numbers, in their order."""
+    if not rows:
+        return []
+    insert = sa.insert(table).returning(table.c.id, sort_by_parameter_order=True)
+    return connection.execute(insert, rows).scalars().all()
 
 
 def _take_over(connection: sa.Connection, job: Job) -> None:

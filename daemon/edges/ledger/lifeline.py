@@ -47,10 +47,12 @@ class Guard:
 
     Args:
         seconds: how long one may take.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
+        self._clock = clock
         self._lock = threading.Lock()
         self._watched: dict[str, tuple[float, int]] = {}
         self._is_closed = threading.Event()
@@ -59,7 +61,7 @@ class Guard:
     def watch(self, name: str, connection: Any) -> None:
         """Something is asked over this connection."""
         with self._lock:
-            self._watched[name] = time.monotonic() + self._seconds, connection.fileno()
+            self._watched[name] = self._clock() + self._seconds, connection.fileno()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._keep_watch, name="ledger-guard", daemon=True)
                 self._thread.start()
@@ -72,7 +74,7 @@ class Guard:
     def _keep_watch(self) -> None:
         while not self._is_closed.wait(AGAIN_SECONDS):
             with self._lock:
-                now = time.monotonic()
+                now = self._clock()
                 for name, (deadline, descriptor) in list(self._watched.items()):
                     if now > deadline:
                         del self._watched[name]
@@ -112,6 +114,7 @@ class Lifeline:
         lock_class: of that ledger's locks.
         number: of the daemon.
         page: the number of the lock of the one that writes the pages.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -124,7 +127,9 @@ class Lifeline:
         lock_class: int,
         number: int,
         page: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._connect = connect
         self._guard = guard
         self._explain = explain
@@ -150,7 +155,7 @@ class Lifeline:
         try:
             session = self._connect()
             try:
-                self._lock(session, time.monotonic() + TAKE_SECONDS)
+                self._lock(session, self._clock() + TAKE_SECONDS)
                 session.execute(f'LISTEN "{self._channel}"')
             except BaseException:
                 session.close()
@@ -164,7 +169,7 @@ class Lifeline:
         self._guard.watch("lifeline", session)
         try:
             while not _scalar(session, "SELECT pg_try_advisory_lock(%s, %s)", self._class, self._number):
-                if self._is_closed.is_set() or time.monotonic() > deadline:
+                if self._is_closed.is_set() or self._clock() > deadline:
                     raise LedgerLocked(
                         "another chromadrop is this daemon (same host name and state folder): stop it first, "
                         "or give this one a folder of its own (folders.state)"
@@ -219,9 +224,9 @@ class Lifeline:
                 self._is_closed.wait(AGAIN_SECONDS)
 
     def _listen(self, session: psycopg.Connection[Any], post: Callable[[object], None], owner: str) -> None:
-        due = time.monotonic()
+        due = self._clock()
         while not self._is_closed.is_set():
-            now = time.monotonic()
+            now = self._clock()
             if now >= due:
                 due = now + self._look(session, post, owner)
             for heard in session.notifies(timeout=max(0.0, due - now), stop_after=1):
@@ -251,7 +256,7 @@ class Lifeline:
         return self._judge(peers, post)
 
     def _judge(self, peers: list[_Peer], post: Callable[[object], None]) -> float:
-        now = time.monotonic()
+        now = self._clock()
         dead = [peer.owner for peer in peers if not peer.is_alive]
         self._free_since = {owner: self._free_since.get(owner, now) for owner in dead}
         fresh = [since for since in self._free_since.values() if now - since < GRACE_SECONDS]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,6 +135,24 @@ class Earlier:
     jobs: tuple[Job, ...] = ()
     files: tuple[tuple[int, str], ...] = ()
     digests: Mapping[int, str] = field(default_factory=dict)
+
+
+NOTHING_EARLIER: Final = Earlier()
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How far pruning has come.
+
+    Attributes:
+        files: job files that were forgotten, with their jobs and entries.
+        after_id: where to go on.
+        is_over: nothing more is old enough.
+    """
+
+    files: int = 0
+    after_id: int = 0
+    is_over: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,12 +67,13 @@ class Calls:
     ) -> None:
         self._base_url = base_url
         self._context = context
-        self._proxies = proxies
+        self._proxies = proxies(base_url)
         self._redactor = redactor
         self._timeout = timeout
+        self._timeouts = urllib3.Timeout(connect=timeout[0], read=timeout[1])
         self._clock = clock
         self._wall_clock = wall_clock
-        self._get_template = self._prepared("GET", "/")
+        self._templates: dict[str, tuple[str | None, requests.PreparedRequest]] = {}
         self._of_thread = threading.local()
         self._adapters: weakref.WeakSet[StudioAdapter] = weakref.WeakSet()
         self._adapters_lock = threading.Lock()
@@ -85,10 +86,11 @@ class Calls:
         Raises:
             NoAnswer: none came.
         """
-        request = self._prepared("POST", path, body)
+        request = self._prepared("POST", path, authorization)
+        request.headers = request.headers.copy()
         request.headers["Connection"] = "close"
-        if authorization is not None:
-            request.headers["Authorization"] = authorization
+        request.body = body
+        request.prepare_content_length(body)
         adapter = StudioAdapter(self._context)
         try:
             return self._call(adapter, request, JSON_LIMIT_BYTES)
@@ -101,11 +103,7 @@ class Calls:
         Raises:
             NoAnswer: none came.
         """
-        request = copy.copy(self._get_template)  # prepared once: preparing costs as much as sending
-        request.url = self._base_url + path
-        request.headers = request.headers.copy()
-        if authorization is not None:
-            request.headers["Authorization"] = authorization
+        request = self._prepared("GET", path, authorization)
         adapter = self._adapter()
         try:
             return self._call(adapter, request, limit_bytes)
@@ -124,13 +122,12 @@ class Calls:
 
     def _call(self, adapter: StudioAdapter, request: requests.PreparedRequest, limit_bytes: int) -> Answer:
         deadline = Deadline(self._clock, total_seconds=sum(self._timeout), read_seconds=self._timeout[1])
-        url = request.url or ""
         asked_at = self._wall_clock()
         with Attempt(deadline) as attempt:
             try:
-                response = adapter.send(request, stream=True, timeout=self._timeout, proxies=self._proxies(url))
+                response = adapter.send(request, stream=True, timeout=self._timeouts, proxies=self._proxies)  # type: ignore[arg-type]
             except Exception as error:  # noqa: BLE001 - whatever it was, the caller must hear whether anything was sent
-                raise self._no_answer(error, attempt, url) from None
+                raise self._no_answer(error, attempt, request.url or "") from None
             at = (asked_at + self._wall_clock()) / 2
             return self._read(response, limit_bytes, at)
 
@@ -156,14 +153,26 @@ class Calls:
             is_stale=attempt.is_reused and not attempt.is_answered and is_lost,
         )
 
-    def _prepared(self, method: str, path: str, body: bytes | None = None) -> requests.PreparedRequest:
+    def _prepared(self, method: str, path: str, authorization: str | None) -> requests.PreparedRequest:
+        """A request whose headers are shared with others: preparing one anew costs as much as sending it."""
+        known, template = self._templates.get(method, (None, None))
+        if template is None or known != authorization:
+            template = self._template(method, authorization)
+            self._templates[method] = authorization, template
+        request = copy.copy(template)
+        request.url = self._base_url + path
+        return request
+
+    def _template(self, method: str, authorization: str | None) -> requests.PreparedRequest:
         headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": "chromadrop",
         }
-        request = requests.Request(method, self._base_url + path, headers=headers, data=body)
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        request = requests.Request(method, self._base_url + "/", headers=headers)
         return request.prepare()  # no Session prepares it, so ~/.netrc cannot replace Authorization
 
     def _adapter(self) -> StudioAdapter:

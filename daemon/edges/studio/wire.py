@@ -20,10 +20,9 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connectionpool import ConnectionPool, HTTPConnectionPool, HTTPSConnectionPool
 
 if TYPE_CHECKING:
     import socket
@@ -309,12 +308,15 @@ def ready_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
 class StudioAdapter(HTTPAdapter):
     """An adapter whose connections are witnesses and share one ready TLS context.
 
+    What requests would work out again for each call, and what never changes, is kept: the pool of an origin.
+
     Args:
         context: from `ready_context`.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
+        self._pools: dict[str, ConnectionPool] = {}
         super().__init__(pool_connections=2, pool_maxsize=1)  # one thread, one call at a time
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -328,6 +330,25 @@ class StudioAdapter(HTTPAdapter):
         pools.pool_classes_by_scheme = _POOLS
         return pools
 
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: Any,
+        proxies: Mapping[str, str] | None = None,
+        cert: Any = None,
+    ) -> ConnectionPool:
+        """The pool of the request's origin, which `Proxies` always leads the same way."""
+        origin = _origin_of(request.url or "")
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+            self._pools[origin] = pool
+        return pool
+
+    def close(self) -> None:
+        self._pools.clear()
+        super().close()
+
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[Any, Any]:
@@ -338,15 +359,20 @@ class StudioAdapter(HTTPAdapter):
         """Nothing: the ready context verifies; requests would have the bundle parsed again."""
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        """The answer without a cookie jar: cookies are never taken."""
+        """The answer without a cookie jar: cookies are never taken; urllib3's headers know no case either."""
         response = requests.Response()
         response.status_code = resp.status
-        response.headers = CaseInsensitiveDict(resp.headers)
+        response.headers = resp.headers
         response.raw = resp
         response.reason = resp.reason
         response.url = req.url or ""
         response.request = req
         return response
+
+
+def _origin_of(url: str) -> str:
+    """Scheme, host, and port of a prepared URL, which always has a path."""
+    return url[: url.index("/", len("https://"))]
 
 
 def is_loopback(host: str | None) -> bool:
