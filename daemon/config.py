@@ -511,7 +511,8 @@ class Ledger(_Section):
         default=None,
         repr=False,  # it may hold a password
         description="null is an SQLite file in state/; or sqlite:///ABSOLUTE PATH; "
-        "or postgresql+psycopg://USER@HOST/DATABASE, for several machines.",
+        "or postgresql+psycopg://USER@HOST/DATABASE, for several machines, whose password may also be given as libpq "
+        "takes it: PGPASSFILE, PGSERVICEFILE, PGPASSWORD.",
     )
     keep_days: int | None = Field(
         default=90,
