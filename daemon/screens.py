@@ -241,12 +241,12 @@ def _cells(row: _Row, now: float, *, is_wide: bool) -> list[RenderableType]:
     style = _STYLES[job.state]
     has_bar = job.state is State.RENDERING
     text = Text(f"{row.file_name}  ", style="bold") if row.file_name else Text()
+    text.append(f"on {row.host}  " if row.host else "", style="not bold dim")
     if job.reason:
         text.append(job.reason, style="not bold red" if job.state is State.FAILED else "not bold yellow")
     else:
         text.append(f'"{job.text}"', style="not bold")
         text.append(f"  {row.expected}" if row.expected else "", style="not bold dim")
-    text.append(f"  on {row.host}" if row.host else "", style="not bold dim")
     cells: list[RenderableType] = [
         Text("" if row.file_name else str(job.n), style="dim"),
         Text(job.state.value, style=style),

@@ -86,7 +86,7 @@ EVENTS: Final[dict[str, str]] = {
     "ledger.pruned": "job files that were filed away more than ledger.keep_days ago were forgotten",
     "ledger.recovered": "the ledger can be written again",
     "library.message": "a library, or Python itself, had something to say",
-    "lifeline.cut": "the ledger that several machines share is out of reach: nothing is asked for, and after some seconds others take our jobs over (reason)",
+    "lifeline.cut": "cut off from the shared ledger: nothing is asked for, and soon others go on with our jobs",
     "lifeline.mended": "the ledger is in reach again, and knows that we live",
     "models.read": "the list of models was read, and is another than before",
     "models.unavailable": "the list of models cannot be had; nothing waits for it, nothing is refused by it",
