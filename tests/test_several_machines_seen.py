@@ -311,7 +311,7 @@ def test_a_page_is_made_while_the_records_are_out_of_reach(tmp_path: Path, monke
             "The records cannot be reached",
             "기록에 접근할 수 없습니다",
             "a.yaml",
-            "the ledger cannot be used",
+            "cannot be used",
         ):
             assert words in page
         assert 'id="well"' not in page
