@@ -27,7 +27,6 @@ from daemon.core.vitals import BEAT_SECONDS, Peer, Vitals
 from daemon.crew import Crew
 from daemon.dispatcher import Dispatcher, Limits, Summary
 from daemon.edges import logs, mounts
-from daemon.edges.health import Health
 from daemon.edges.inbox_watch import InboxWatch, Pulse, WatchSettings
 from daemon.edges.ledger import Ledger
 from daemon.edges.notifier import CommandOutlet, UrlOutlet, find_program
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
 
     from daemon.config import Credential, Folders, Paths
     from daemon.core.catalogue import Catalogue
+    from daemon.edges.health import Health
     from daemon.pipeline.notify import Outlet
 
 MESSAGES_A_TURN: Final = 1000
@@ -621,6 +621,8 @@ def _health(config: Config, paths: Paths, state: Path, status: StatusPages, read
     """The pages for monitoring, where they are wanted."""
     if config.http.address is None:
         return None
+    from daemon.edges.health import Health  # noqa: PLC0415 - with its libraries, 3 MB that few need
+
     past = overview.PastRenders()
 
     def peers() -> Sequence[Peer]:

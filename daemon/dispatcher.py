@@ -223,7 +223,7 @@ class Limits:
     max_rendering: int = 20
     poll_seconds: float = 3.0
     render_timeout_seconds: float = 3600.0
-    downloads: int = 4
+    downloads: int = 8
     video_name: str | None = None
     check_models: bool = True
     daily: DailyLimits = NO_LIMITS
