@@ -1463,6 +1463,7 @@ class Dispatcher:
         self._peers = message.alive
         self._room.on_peers(len(message.alive))
         self._lending.on_peers(has_peers=bool(message.alive))
+        self._status.on_peers(has_peers=bool(message.alive))
         if message.is_painter and not self._is_painter:
             self._models.write_page()
         self._is_painter = message.is_painter

@@ -31,6 +31,12 @@ TAKE_SECONDS: Final = 6.0
 """Our own lock may be held for so long by the session before, or by one who takes us over."""
 AGAIN_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 0.2
+HELD_LOCKS: Final = (
+    "SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 "
+    "AND classid = CAST(%s AS bigint)::oid "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+"""The numbers of all locks of a ledger that somebody holds, given the class of its locks."""
 
 
 class Guard:
@@ -103,6 +109,7 @@ class Lifeline:
     Args:
         connect: a new session; raises psycopg.Error.
         guard: ends what hangs.
+        explain: what the driver said, fit to be shown.
         channel: where the daemons of this ledger speak with each other.
         lock_class: of that ledger's locks.
         number: of the daemon.
@@ -115,6 +122,7 @@ class Lifeline:
         connect: Callable[[], psycopg.Connection[Any]],
         guard: Guard,
         *,
+        explain: Callable[[object], str],
         channel: str,
         lock_class: int,
         number: int,
@@ -124,6 +132,7 @@ class Lifeline:
         self._clock = clock
         self._connect = connect
         self._guard = guard
+        self._explain = explain
         self._channel = channel
         self._class = lock_class
         self._number = number
@@ -152,7 +161,7 @@ class Lifeline:
                 session.close()
                 raise
         except psycopg.Error as error:
-            raise LedgerUnavailable(f"the ledger cannot be used: {str(error).strip()}") from None
+            raise LedgerUnavailable(self._explain(error)) from None
         self._session = session
         return session
 
@@ -208,7 +217,8 @@ class Lifeline:
                 self._listen(session, post, owner)
             except (psycopg.Error, OSError, LedgerUnavailable, LedgerLocked) as error:
                 if not self._is_closed.is_set() and (self._session is not None or isinstance(error, LedgerLocked)):
-                    post(LifelineCut(str(error).strip() or type(error).__name__))
+                    is_ours = isinstance(error, LedgerUnavailable | LedgerLocked)
+                    post(LifelineCut(str(error) if is_ours else self._explain(error)))
                 self._drop()
                 self._said = None
                 self._is_closed.wait(AGAIN_SECONDS)
@@ -229,11 +239,8 @@ class Lifeline:
         self._guard.watch("lifeline", session)
         try:
             rows = session.execute(
-                "SELECT d.number, d.owner, l.pid IS NOT NULL FROM daemons d LEFT JOIN pg_locks l "
-                "ON l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = %s::bigint::oid "
-                "AND l.objid = d.number::bigint::oid "
-                "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-                "WHERE NOT d.is_gone AND d.owner <> %s ORDER BY d.number",
+                f"SELECT number, owner, number IN ({HELD_LOCKS}) FROM daemons "  # noqa: S608 - a constant
+                "WHERE NOT is_gone AND owner <> %s ORDER BY number",
                 (self._class, owner),
             ).fetchall()
             is_painter = bool(_scalar(session, "SELECT pg_try_advisory_lock(%s, %s)", self._class, self._page))
