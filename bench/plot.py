@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 430
 HEIGHT: Final = 300
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 56, 46
+LEFT, RIGHT, TOP, BOTTOM = 78, 30, 56, 46
 COLOURS: Final = ("a", "b", "c")
 STYLE: Final = """
 svg { font: 12px system-ui, sans-serif; }
