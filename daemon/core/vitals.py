@@ -144,7 +144,8 @@ def _reasons(vitals: Vitals, now: float) -> Iterator[tuple[Part, str | None]]:
 
 def _of_ledger(vitals: Vitals) -> str | None:
     if vitals.cut is not None:
-        return f"cut off from it: {vitals.cut}; nothing is asked for until it is back; others that are not cut off go on with our jobs"
+        waits = "nothing is asked for until it is back; others that are not cut off go on with our jobs"
+        return f"cut off from it: {vitals.cut}; {waits}"
     return "it cannot be written: nothing new is asked for until it can" if vitals.is_ledger_away else None
 
 
