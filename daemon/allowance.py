@@ -155,12 +155,14 @@ class Allowance:
         if self.due_at is not None and now.monotonic < self.due_at:
             return False
         self._day = day = self._calendar(now.wall)
+        in_flight = list(exporting)
         spent = Spent()
 
         def fit(ordered: Sequence[Job]) -> list[int]:
             nonlocal spent
             latest = day.ends_at + AHEAD_SECONDS
-            counted = {one.id: one for one in ordered if (one.asked_at or 0.0) < latest}
+            # Of what we have just begun the ledger may not have heard yet.
+            counted = {one.id: one for one in (*ordered, *in_flight) if (one.asked_at or 0.0) < latest}
             seconds = sum(spoken_seconds_of(one.request) for one in counted.values())
             spent = Spent(len(counted), seconds)
             chosen: list[int] = []
@@ -171,15 +173,15 @@ class Allowance:
                     break
                 chosen.append(following.id)
                 seconds += length
-            return chosen
+            return [*(one.id for one in in_flight), *chosen]
 
         self._leased = self._ledger.lease(day.begins_at, fit)
-        if self._leased:
+        if job.id in self._leased:
             self.due_at = None
             self._lift()
             return True
         self.due_at = now.monotonic + SHARED_LOOK_SECONDS
-        if not any(exporting):
+        if not in_flight:
             self._limit(Limited(day.ends_at, spent.videos, round(spent.seconds, 1), limits.videos, limits.seconds))
         return False
 

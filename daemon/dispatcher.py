@@ -537,11 +537,13 @@ class Dispatcher:
             self.failures += bool(job_file.problems) + sum(job.state is State.FAILED for job in jobs)
             for job in jobs:
                 self._resume(job, now)
+            if self._ledger.is_shared:
+                self._act(self._discarding([job.id for job in jobs if job.state.is_settled]))
             if was_settled:
                 self._settle(job_file.id, now, is_retry=True)
 
     def _resume(self, job: Job, now: Instant) -> None:
-        if self._lending.is_lent(job.id):
+        if self._lending.is_lent(job.id) or job.id in self._downloading:
             return
         if job.state is State.EXPORTING:
             reason = "chromadrop was stopped after asking for this video and before an answer came"
@@ -760,6 +762,16 @@ class Dispatcher:
         is_open = self._files[job.batch_id].state is FileState.OPEN
         if is_open and not self._unsettled[job.batch_id]:
             self._later(now.monotonic, lambda then: self._settle(job.batch_id, then, is_retry=False))
+
+    def _discarding(self, job_ids: Sequence[int]) -> Callable[[], None]:
+        """What other daemons have left behind of downloads that have ended."""
+
+        def discard() -> Nudge:
+            for job_id in job_ids:
+                self._spool.discard(job_id)
+            return Nudge()
+
+        return lambda: self._crew.file(discard)
 
     def _discard(self, job_id: int) -> Nudge:
         self._spool.discard(job_id)
@@ -1471,12 +1483,25 @@ class Dispatcher:
 
     def _on_peer_lost(self, message: PeerLost, now: Instant) -> None:
         """A daemon has died: go on with its jobs, unless another does or it is back."""
-        if self.is_stopping or self._cut_reason is not None or self._ledger_retry_at is not None:
+        if self._cut_reason is not None or self._ledger_retry_at is not None:
             return  # it is said again
+        self._record(now)  # a video that was borrowed from there, and has just come, counts with what is taken
+        if self._ledger_retry_at is None:
+            self._take_over(message.owner, now)
+
+    def _take_over(self, owner: str, now: Instant) -> None:
+        if self.is_stopping:
+            return
+        again = now.monotonic + LEDGER_RETRY_SECONDS
+        if self._cut_reason is not None:
+            self._later(again, lambda then: self._take_over(owner, then))
+            return
         try:
-            taken = self._ledger.take_over(message.owner)
+            taken = self._ledger.take_over(owner)
         except LedgerUnavailable as error:
             self._on_ledger_unavailable(error, now)
+            # It may have been done all the same, and then nobody says it again.
+            self._later(again, lambda then: self._take_over(owner, then))
             return
         if not taken.owner:
             return
@@ -1485,6 +1510,7 @@ class Dispatcher:
             _WARNING, "peer.taken_over", host=taken.host, owner=taken.owner, files=len(taken.files), jobs=len(jobs)
         )
         self._act(lambda: self._crew.file(lambda: self._discard_of(taken.owner)))
+        self._lending.keep(job.id for job in jobs)
         self._take_up(taken, now)
         self._notifying.take_up(taken.notices)
         self._status.changed()

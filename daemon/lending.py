@@ -13,7 +13,7 @@ from daemon.core.errors import LedgerUnavailable
 from daemon.core.job import Downloaded, advance
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from daemon.core.job import Job
     from daemon.core.report import DownloadEnded
@@ -103,6 +103,11 @@ class Lending:
     def lend(self, job_ids: Collection[int]) -> None:
         """These were lent when we took up their files."""
         self._lent |= set(job_ids)
+
+    def keep(self, job_ids: Iterable[int]) -> None:
+        """These are ours now: of what we had borrowed, the download goes on as one of our own."""
+        for job_id in job_ids:
+            self._borrowed.pop(job_id, None)
 
     def forget(self, job_ids: Collection[int]) -> None:
         """These are of no concern any more."""

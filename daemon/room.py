@@ -72,16 +72,21 @@ class Room:
             return flying < most
         if flying >= most:
             return False
-        if flying < self._ledger.slots:
-            return True
-        if now.monotonic < self._ask_at:
+        if flying >= self._part(most, now):
+            # Others wait, and what has ended here is let go of, not used again.
             self._is_short = True
+            self._ask_at = self._contended_until
             return False
-        self._ask_at = now.monotonic + AGAIN_SECONDS
-        self._ledger.take_slots(wanted=min(waiting, EXPORTS_AT_ONCE), waiting=waiting, most=most)
-        if flying < self._ledger.slots:
-            self._ask_at = float("-inf")
-            return True
+        return flying < self._ledger.slots or self._has_more(flying=flying, waiting=waiting, most=most, now=now)
+
+    def _has_more(self, *, flying: int, waiting: int, most: int, now: Instant) -> bool:
+        """Whether the ledger gives us another slot, which it is not asked for all the time."""
+        if now.monotonic >= self._ask_at:
+            self._ask_at = now.monotonic + AGAIN_SECONDS
+            self._ledger.take_slots(wanted=min(waiting, EXPORTS_AT_ONCE), waiting=waiting, most=most)
+            if flying < self._ledger.slots:
+                self._ask_at = float("-inf")
+                return True
         self._is_short = True
         return False
 
@@ -98,9 +103,12 @@ class Room:
         if not self._ledger.is_shared:
             return
         wanted = flying + min(waiting, EXPORTS_AT_ONCE)
-        if now.monotonic < self._contended_until:
-            wanted = min(wanted, max(1, most // (1 + self._peers)))
+        wanted = min(wanted, self._part(most, now))
         kept = max(flying, min(self._ledger.slots, wanted))
         if kept < self._ledger.slots or (self._ledger.waiting and not waiting):
             self._ledger.slots = kept
             work.slots, work.waiting = kept, waiting
+
+    def _part(self, most: int, now: Instant) -> int:
+        """What we may use of the whole: all of it, unless somebody has just said that he waits."""
+        return max(1, most // (1 + self._peers)) if now.monotonic < self._contended_until else most

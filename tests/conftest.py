@@ -8,8 +8,11 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+    from engines import Engine
     from postgres import Server
+    from team import Team
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +35,20 @@ def postgres_url(postgres_server: Server) -> Iterator[str]:
     url = postgres_server.create_database()
     yield url
     postgres_server.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    """A place for a ledger, of each kind in turn; there is none in it yet."""
+    from engines import POSTGRESQL, Engine
+
+    return Engine(tmp_path, request.getfixturevalue("postgres_url") if request.param == POSTGRESQL else None)
+
+
+@pytest.fixture
+def team(tmp_path: Path, postgres_server: Server, postgres_url: str) -> Iterator[Team]:
+    """Daemons of one ledger on PostgreSQL; none has joined yet."""
+    from team import Team
+
+    with Team(tmp_path, postgres_server, postgres_url) as made:
+        yield made

@@ -1,4 +1,4 @@
-"""The ledger, on real SQLite."""
+"""The ledger, on real SQLite and on a real PostgreSQL; what is SQLite's own stands apart."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
+from engines import SQLITE, Engine
 
 from daemon.core.batch import Request
 from daemon.core.drop import Fingerprint
@@ -58,8 +59,15 @@ VIDEO = Video("videos/hello.mp4", 12, "ab" * 32)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """A daemon's ledger, new."""
+def ledger(engine: Engine) -> Iterator[Ledger]:
+    """A daemon's ledger, new, on each engine in turn."""
+    with engine.opened() as found:
+        yield found
+
+
+@pytest.fixture
+def sqlite_ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """The same, on SQLite alone."""
     with opened(tmp_path) as found:
         yield found
 
@@ -151,47 +159,38 @@ DONE = (*ACCEPTED, Downloaded(VIDEO))
 GAVE_UP = (*ACCEPTED, GaveUp("no end"))
 
 
-def everything(folder: Path) -> list[str]:
-    """All that is in the database, read by another connection."""
-    connection = sqlite3.connect(folder / LEDGER_FILE)
-    try:
-        return list(connection.iterdump())
-    finally:
-        connection.close()
-
-
 # --- the database ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)])
-def test_what_is_committed_survives_a_power_cut(ledger: Ledger, pragma: str, value: object) -> None:
+def test_what_is_committed_survives_a_power_cut(sqlite_ledger: Ledger, pragma: str, value: object) -> None:
     """WAL and synchronous=FULL (2), on the very connection that writes (sqlite.org/pragma.html)."""
-    with ledger._transaction() as connection:
+    with sqlite_ledger._transaction() as connection:
         assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
 
 
-def test_a_ledger_keeps_its_name(tmp_path: Path) -> None:
+def test_a_ledger_keeps_its_name(engine: Engine, tmp_path: Path) -> None:
     """The root's marker names it, so it must not change; another ledger has another."""
-    with opened(tmp_path / "a") as first:
+    with engine.opened() as first:
         name = first.id
-    with opened(tmp_path / "a") as again, opened(tmp_path / "b") as other:
+    with engine.opened() as again, opened(tmp_path / "b") as other:
         assert again.id == name
         assert other.id != name
 
 
-def test_a_ledger_of_another_release_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_ledger_of_another_release_is_refused_and_left_alone(engine: Engine) -> None:
     """The operator is told which release to run; not a byte of it changes."""
-    with opened(tmp_path) as ledger:
+    with engine.opened() as ledger:
         set_schema(ledger, "99")
         with ledger._transaction() as connection:
             connection.exec_driver_sql("DROP TABLE entries")
-    before = everything(tmp_path)
+    before = engine.everything()
     with pytest.raises(LedgerRefused, match=r"schema 99.*run the release that wrote it"):
-        Ledger(tmp_path)
+        Ledger(engine.folder, url=engine.url)
     with pytest.raises(LedgerRefused):
-        Ledger(tmp_path, is_exclusive=False)
-    assert everything(tmp_path) == before
-    assert not is_daemon_alive(tmp_path), "a refused ledger does not stay locked"
+        Ledger(engine.folder, url=engine.url, is_exclusive=False)
+    assert engine.everything() == before
+    assert not is_daemon_alive(engine.folder), "a refused ledger does not stay locked"
 
 
 def test_what_is_no_database_is_unavailable(tmp_path: Path) -> None:
@@ -237,17 +236,20 @@ HOLD = """
 import sys
 from pathlib import Path
 from daemon.edges.ledger import Ledger
-ledger = Ledger(Path(sys.argv[1]))
+ledger = Ledger(Path(sys.argv[1]), url=sys.argv[2] or None)
 print("held", flush=True)
 sys.stdin.read()
 """
 
 
 @contextmanager
-def another_daemon(folder: Path) -> Iterator[subprocess.Popen[str]]:
+def another_daemon(engine: Engine) -> Iterator[subprocess.Popen[str]]:
     """A process of its own that holds the ledger."""
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(engine.folder), engine.url or ""],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         try:
             assert process.stdout is not None
@@ -257,17 +259,17 @@ def another_daemon(folder: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_a_second_daemon_is_locked_out(tmp_path: Path) -> None:
+def test_a_second_daemon_is_locked_out(engine: Engine) -> None:
     """It is told what to do; the lock falls with the process that held it, however that died."""
-    with another_daemon(tmp_path) as other:
-        assert is_daemon_alive(tmp_path)
+    with another_daemon(engine) as other:
+        assert is_daemon_alive(engine.folder)
         with pytest.raises(LedgerLocked, match="another chromadrop has this state"):
-            Ledger(tmp_path)
+            Ledger(engine.folder, url=engine.url)
         other.kill()
         other.wait()
-        assert not is_daemon_alive(tmp_path)
-        with opened(tmp_path):
-            assert is_daemon_alive(tmp_path)
+        assert not is_daemon_alive(engine.folder)
+        with engine.opened():
+            assert is_daemon_alive(engine.folder)
 
 
 def test_two_state_folders_cannot_share_one_database(tmp_path: Path) -> None:
@@ -286,12 +288,12 @@ def test_nobody_is_alive_where_nothing_is(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_asking_whether_a_daemon_lives_does_not_disturb_it(tmp_path: Path) -> None:
+def test_asking_whether_a_daemon_lives_does_not_disturb_it(engine: Engine) -> None:
     """Nor does it take the lock from the next one."""
     for _ in range(3):
-        with opened(tmp_path):
-            assert is_daemon_alive(tmp_path)
-        assert not is_daemon_alive(tmp_path)
+        with engine.opened():
+            assert is_daemon_alive(engine.folder)
+        assert not is_daemon_alive(engine.folder)
 
 
 # --- entering and changing ------------------------------------------------------------------------
@@ -317,14 +319,14 @@ def test_many_jobs_keep_their_order(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_names_are_bytes(tmp_path: Path, name: str) -> None:
+def test_names_are_bytes(engine: Engine, name: str) -> None:
     """They come back as they went in: newlines, ESC, what is not UTF-8."""
-    with opened(tmp_path) as ledger:
+    with engine.opened() as ledger:
         job_file, jobs = entered(ledger, name)
         video = Video(f"videos/{name}.mp4", 1, "")
         advanced(ledger, jobs[0], *ACCEPTED, Downloaded(video))
         ledger.note("seen_root", name)
-    with opened(tmp_path) as again:
+    with engine.opened() as again:
         ((found, found_jobs),) = again.unfinished()
         assert (found.name, found.processing_name, found_jobs[0].video) == (name, name, video)
         assert again.read_note("seen_root") == name
@@ -334,19 +336,19 @@ def test_names_are_bytes(tmp_path: Path, name: str) -> None:
         assert again.latest_closed(1)[0][0].filed_as == f"failed/{name}"
 
 
-def test_everything_comes_back_after_a_restart(tmp_path: Path) -> None:
+def test_everything_comes_back_after_a_restart(engine: Engine) -> None:
     """Each field of a job file and of a job, lone surrogates in the cloud's words included."""
     odd = Request(
         {"language": "no", "text": "a\nb \N{FIRE}", "model": "m", "clothes": "1", "uppercut": 1.5}, "n/a", True
     )
     problems = (Problem("bad", 3, 4, "jobs[2].model", "x"), Problem("worse"))
-    with opened(tmp_path) as ledger:
+    with engine.opened() as ledger:
         claim = replace(
             claimed(), problems=problems, clears=(Leftover(3, os.fsdecode(b"failed/\xff"), is_continued=True),)
         )
         ((job_file, (job, waiting)),) = ledger.enter([(claim, planned(odd, request()))])
         job = advanced(ledger, job, STARTED, InDoubt("words \ud800 of the cloud"))
-    with opened(tmp_path) as again:
+    with engine.opened() as again:
         assert again.unfinished() == [(job_file, [job, waiting])]
         assert again.content(job_file.id) == claim.content
 
@@ -508,7 +510,7 @@ def _stale_withdrawal(ledger: Ledger) -> Work:
 
 
 @pytest.mark.parametrize("stale", [_stale_job, _stale_file, _unknown_job, _stale_withdrawal])
-def test_a_conflict_rolls_everything_back(ledger: Ledger, tmp_path: Path, stale: Any) -> None:
+def test_a_conflict_rolls_everything_back(ledger: Ledger, engine: Engine, stale: Any) -> None:
     """One row that is not as we left it, and nothing of the whole transaction is written."""
     work = stale(ledger)
     job_file, (good,) = entered(ledger, "good.yaml")
@@ -516,31 +518,31 @@ def test_a_conflict_rolls_everything_back(ledger: Ledger, tmp_path: Path, stale:
     work.change_file(job_file, replace(job_file, outcome=Outcome.DONE))
     work.notes["account"] = "trouble"
     work.entries.append(Entry(NOW, "job.exported", 1))
-    before = everything(tmp_path)
+    before = engine.everything()
     with pytest.raises(LedgerConflict):
         ledger.commit(work)
-    assert everything(tmp_path) == before
+    assert engine.everything() == before
     work.jobs.clear()
     work.change_job(good, advance(good, STARTED, NOW))
     ledger.commit(Work(jobs=work.jobs))
 
 
-def test_a_daemon_that_lost_its_jobs_can_change_nothing(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_daemon_that_lost_its_jobs_can_change_nothing(sqlite_ledger: Ledger, tmp_path: Path) -> None:
     """Every write names the owner, so nothing is paid by one that was cut off."""
-    job_file, (job,) = entered(ledger)
-    ledger.owner = "somebody else"
-    before = everything(tmp_path)
+    job_file, (job,) = entered(sqlite_ledger)
+    sqlite_ledger.owner = "somebody else"
+    before = Engine(tmp_path).everything()
     work = Work()
     work.change_job(job, advance(job, STARTED, NOW))
     with pytest.raises(LedgerConflict):
-        ledger.commit(work)
+        sqlite_ledger.commit(work)
     work = Work()
     work.change_file(job_file, replace(job_file, outcome=Outcome.DONE))
     with pytest.raises(LedgerConflict):
-        ledger.commit(work)
-    ledger.commit(Work(progress={job.id: 1.0}))
-    assert everything(tmp_path) == before
-    assert ledger.unfinished() == []
+        sqlite_ledger.commit(work)
+    sqlite_ledger.commit(Work(progress={job.id: 1.0}))
+    assert Engine(tmp_path).everything() == before
+    assert sqlite_ledger.unfinished() == []
 
 
 # --- what cannot be written -----------------------------------------------------------------------
@@ -585,24 +587,93 @@ def _pragma(ledger: Ledger, text: str) -> None:
 
 
 @pytest.mark.parametrize("trouble", [full_disk, read_only, busy])
-def test_what_cannot_be_written_is_not_written_at_all(ledger: Ledger, tmp_path: Path, trouble: Any) -> None:
+def test_what_cannot_be_written_is_not_written_at_all(sqlite_ledger: Ledger, tmp_path: Path, trouble: Any) -> None:
     """The same work can be committed once the trouble is over."""
-    job_file, (job,) = entered(ledger)
+    job_file, (job,) = entered(sqlite_ledger)
     work = Work(entries=[Entry(NOW, "job.export_started", job_file.id, job.id, {"pad": "x" * 100_000})])
     work.change_job(job, advance(job, STARTED, NOW))
-    before = everything(tmp_path)
+    before = Engine(tmp_path).everything()
     claim = replace(claimed("other.yaml"), content=b"x" * 100_000)
-    with trouble(ledger):
+    with trouble(sqlite_ledger):
         with pytest.raises(LedgerUnavailable):
-            ledger.commit(work)
+            sqlite_ledger.commit(work)
         with pytest.raises(LedgerUnavailable):
-            ledger.enter([(claim, planned())])
+            sqlite_ledger.enter([(claim, planned())])
         with pytest.raises(LedgerUnavailable):
-            ledger.note("root", "x" * 100_000)
-        assert everything(tmp_path) == before
-    ledger.commit(work)
-    assert ledger.unfinished()[0][1][0].state is State.EXPORTING
-    assert ledger.enter([(claim, planned())])
+            sqlite_ledger.note("root", "x" * 100_000)
+        assert Engine(tmp_path).everything() == before
+    sqlite_ledger.commit(work)
+    assert sqlite_ledger.unfinished()[0][1][0].state is State.EXPORTING
+    assert sqlite_ledger.enter([(claim, planned())])
+
+
+@contextmanager
+def read_only_session(ledger: Ledger, _engine: Engine) -> Iterator[None]:
+    """PostgreSQL's own refusal to write, as a standby has it."""
+    _said(ledger, "SET default_transaction_read_only = on")
+    yield
+    _said(ledger, "SET default_transaction_read_only = off")
+
+
+@contextmanager
+def locked_tables(ledger: Ledger, engine: Engine) -> Iterator[None]:
+    """Another program holds what is to be written, and does not end."""
+    _said(ledger, "SET lock_timeout = 20")
+    with engine.begun() as other:
+        other.execute(sa.text("LOCK TABLE job_files, jobs, notes IN SHARE MODE"))
+        yield
+
+
+@contextmanager
+def ended_sessions(_ledger: Ledger, engine: Engine) -> Iterator[None]:
+    """The sessions are ended by an administrator, again and again."""
+    with engine.begun() as other:
+        other.execute(
+            sa.text(
+                "CREATE FUNCTION end_session() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$"
+            )
+        )
+        for table in ("job_files", "jobs", "notes"):
+            other.execute(
+                sa.text(
+                    f"CREATE TRIGGER ending AFTER INSERT OR UPDATE ON {table} "
+                    "FOR EACH STATEMENT EXECUTE FUNCTION end_session()"
+                )
+            )
+        other.commit()
+        yield
+        other.execute(sa.text("DROP FUNCTION end_session CASCADE"))
+        other.commit()
+
+
+def _said(ledger: Ledger, statement: str) -> None:
+    """On the one connection that the ledger has, for as long as it has it."""
+    with ledger._engine.begin() as connection:
+        connection.execute(sa.text(statement))
+
+
+@pytest.mark.parametrize("trouble", [read_only_session, locked_tables, ended_sessions])
+def test_what_postgresql_does_not_take_is_not_written_at_all(tmp_path: Path, postgres_url: str, trouble: Any) -> None:
+    """As with SQLite: nothing of it is there, and the same work can be committed once the trouble is over."""
+    engine = Engine(tmp_path, postgres_url)
+    with engine.opened() as ledger:
+        job_file, (job,) = entered(ledger)
+        work = Work(entries=[Entry(NOW, "job.export_started", job_file.id, job.id)])
+        work.change_job(job, advance(job, STARTED, NOW))
+        before = engine.everything()
+        with trouble(ledger, engine):
+            with pytest.raises(LedgerUnavailable):
+                ledger.commit(work)
+            with pytest.raises(LedgerUnavailable):
+                ledger.enter([(claimed("other.yaml"), planned())])
+            with pytest.raises(LedgerUnavailable):
+                ledger.note("root", "gone")
+            assert engine.everything() == before
+        ledger.commit(work)
+        assert ledger.entered_after_all() == []
+        assert ledger.unfinished()[0][1][0].state is State.EXPORTING
+        assert ledger.enter([(claimed("other.yaml"), planned())])
 
 
 # --- a file dropped again -------------------------------------------------------------------------
@@ -648,26 +719,26 @@ def _continue(ledger: Ledger, name: str, earlier: Job, **how: Any) -> tuple[JobF
     return job_file, entered_job
 
 
-def test_a_job_is_continued_once(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_job_is_continued_once(ledger: Ledger, engine: Engine) -> None:
     """A second file that wants the same render gets a conflict, and nothing of it is entered."""
     (doubtful,) = failed_file(ledger, "x.yaml", [IN_DOUBT])
     _, job = _continue(ledger, "x.yaml", doubtful)
     assert job.continues == doubtful.id
     assert ledger.earlier("x.yaml", "failed/x.yaml").jobs == ()
-    before = everything(tmp_path)
+    before = engine.everything()
     with pytest.raises(LedgerConflict):
         _continue(ledger, "X.yaml", doubtful)
-    assert everything(tmp_path) == before
+    assert engine.everything() == before
 
 
-def test_two_files_of_one_transaction_cannot_continue_the_same_job(ledger: Ledger, tmp_path: Path) -> None:
+def test_two_files_of_one_transaction_cannot_continue_the_same_job(ledger: Ledger, engine: Engine) -> None:
     """Neither is entered; the caller enters them one by one."""
     (doubtful,) = failed_file(ledger, "x.yaml", [IN_DOUBT])
     job = continue_from(Job(0, 0, 1, doubtful.request), doubtful, NOW, may_pay_again=False)
-    before = everything(tmp_path)
+    before = engine.everything()
     with pytest.raises(LedgerConflict):
         ledger.enter([(claimed("x.yaml"), [job]), (claimed("X.yaml"), [job])])
-    assert everything(tmp_path) == before
+    assert engine.everything() == before
 
 
 def test_the_chain_goes_on_from_its_end(ledger: Ledger) -> None:
@@ -736,33 +807,34 @@ def test_the_word_counts_once(ledger: Ledger) -> None:
 # --- others who read ------------------------------------------------------------------------------
 
 
-def test_status_can_read_while_the_daemon_writes(ledger: Ledger, tmp_path: Path) -> None:
+def test_status_can_read_while_the_daemon_writes(ledger: Ledger, engine: Engine) -> None:
     """In the middle of a transaction it sees the state before it, and never waits."""
     job_file, (job,) = entered(ledger)
-    with opened(tmp_path, is_exclusive=False) as reader:
+    with engine.opened(is_exclusive=False) as reader:
         assert reader.id == ledger.id
-        _pragma(reader, "busy_timeout=1")
+        if engine.name == SQLITE:
+            _pragma(reader, "busy_timeout=1")
         with ledger._transaction() as connection:
             ledger._change_jobs(connection, [(State.QUEUED, advance(job, STARTED, NOW))])
             assert reader.unfinished()[0][1] == [job]
             assert reader.counts()["queued"] == 1
-            with opened(tmp_path, is_exclusive=False) as late:
+            with engine.opened(is_exclusive=False) as late:
                 assert late.content(job_file.id) == job_file.content
         assert reader.counts()["exporting"] == 1
 
 
-def test_a_reader_may_write_beside_the_daemon(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_reader_may_write_beside_the_daemon(ledger: Ledger, engine: Engine) -> None:
     """`retry --pay-again` does, and the daemon sees it at once."""
     failed_file(ledger, "x.yaml", [IN_DOUBT])
-    with opened(tmp_path, is_exclusive=False) as other:
+    with engine.opened(is_exclusive=False) as other:
         assert other.allow_paying_again("failed/x.yaml") == 1
     assert ledger.earlier("x.yaml", "failed/x.yaml").jobs[0].is_pay_again_allowed
 
 
-def test_a_reader_does_not_make_a_ledger(tmp_path: Path) -> None:
+def test_a_reader_does_not_make_a_ledger(engine: Engine) -> None:
     """Only a daemon does: with no ledger there is nothing to be read."""
     with pytest.raises(LedgerUnavailable):
-        Ledger(tmp_path, is_exclusive=False)
+        Ledger(engine.folder, url=engine.url, is_exclusive=False)
 
 
 # --- the outbox -----------------------------------------------------------------------------------
@@ -776,11 +848,11 @@ def told(ledger: Ledger, *notices: Notice) -> list[int]:
     return ledger.commit(Work(notices=list(notices)))
 
 
-def test_a_notice_is_kept_until_it_was_told(tmp_path: Path) -> None:
+def test_a_notice_is_kept_until_it_was_told(engine: Engine) -> None:
     """As it was, whatever is in it, for the next daemon, too; in the order in which it was entered."""
-    with opened(tmp_path) as ledger:
+    with engine.opened() as ledger:
         numbers = told(ledger, notice(1), notice(2, Sink.COMMAND)) + told(ledger, notice(3))
-    with opened(tmp_path) as ledger:
+    with engine.opened() as ledger:
         assert ledger.pending_notices() == list(zip(numbers, (Sink.URL, Sink.COMMAND, Sink.URL), strict=True))
         for number, wanted in zip(numbers, (notice(1), notice(2, Sink.COMMAND), notice(3)), strict=True):
             assert ledger.notice(number) == replace(wanted, id=number)
@@ -819,12 +891,12 @@ def test_a_notice_and_what_it_tells_of_are_one_transaction(ledger: Ledger) -> No
     assert len(ledger.pending_notices()) == 1
 
 
-def test_another_daemons_notices_are_left_alone(ledger: Ledger) -> None:
+def test_another_daemons_notices_are_left_alone(sqlite_ledger: Ledger) -> None:
     """Neither told, nor counted, nor removed."""
-    (number,) = told(ledger, notice())
-    mine, ledger.owner = ledger.owner, "another"
-    assert ledger.pending_notices() == []
-    ledger.commit(Work(notices_ended=[number], notice_tries={number: 5}))
-    ledger.owner = mine
-    assert ledger.pending_notices() == [(number, Sink.URL)]
-    assert ledger.notice(number).tries == 0
+    (number,) = told(sqlite_ledger, notice())
+    mine, sqlite_ledger.owner = sqlite_ledger.owner, "another"
+    assert sqlite_ledger.pending_notices() == []
+    sqlite_ledger.commit(Work(notices_ended=[number], notice_tries={number: 5}))
+    sqlite_ledger.owner = mine
+    assert sqlite_ledger.pending_notices() == [(number, Sink.URL)]
+    assert sqlite_ledger.notice(number).tries == 0

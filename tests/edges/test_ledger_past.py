@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
+from engines import Engine
 
 from daemon.core.batch import Request
 from daemon.core.drop import Fingerprint
@@ -28,11 +29,13 @@ from daemon.core.job import (
     continue_from,
 )
 from daemon.core.job_file import FileState, JobFile
-from daemon.edges.ledger import LEDGER_FILE, Ledger, Work
+from daemon.edges.ledger import LEDGER_FILE, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from daemon.edges.ledger import Ledger
 
 NOON = 1_770_000_000.0
 ASKED = ExportStarted()
@@ -43,11 +46,17 @@ _numbers = itertools.count()
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """A daemon's ledger, new."""
-    found = Ledger(tmp_path)
-    yield found
-    found.close()
+def ledger(engine: Engine) -> Iterator[Ledger]:
+    """A daemon's ledger, new, on each engine in turn."""
+    with engine.opened() as found:
+        yield found
+
+
+@pytest.fixture
+def sqlite_ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """The same, on SQLite alone."""
+    with Engine(tmp_path).opened() as found:
+        yield found
 
 
 def entered(ledger: Ledger, job: Job | None = None) -> Job:
@@ -133,14 +142,15 @@ def test_the_latest_renders_are_those_of_ones_own(ledger: Ledger) -> None:
         (lambda ledger: ledger.latest_renders(200), "ix_jobs_settled_at"),
     ],
 )
-def test_the_whole_past_is_not_read(ledger: Ledger, tmp_path: Path, ask: object, index: str) -> None:
+def test_the_whole_past_is_not_read(sqlite_ledger: Ledger, tmp_path: Path, ask: object, index: str) -> None:
     """SQLite says how it would look for it: by the index, and the past may be a hundred thousand jobs."""
     statements: list[tuple[str, object]] = []
-    engine = ledger._engine
     sa.event.listen(
-        engine, "before_cursor_execute", lambda _c, _cursor, statement, given, *_: statements.append((statement, given))
+        sqlite_ledger._engine,
+        "before_cursor_execute",
+        lambda _c, _cursor, statement, given, *_: statements.append((statement, given)),
     )
-    ask(ledger)  # type: ignore[operator]
+    ask(sqlite_ledger)  # type: ignore[operator]
     connection = sqlite3.connect(tmp_path / LEDGER_FILE)
     statement, given = next(one for one in statements if one[0].startswith("SELECT"))
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", given)]  # type: ignore[arg-type]
@@ -150,13 +160,10 @@ def test_the_whole_past_is_not_read(ledger: Ledger, tmp_path: Path, ask: object,
     assert not any("TEMP B-TREE" in step for step in plan), plan
 
 
-def test_what_was_asked_survives_the_process(ledger: Ledger, tmp_path: Path) -> None:
+def test_what_was_asked_survives_the_process(ledger: Ledger, engine: Engine) -> None:
     """Another daemon on the same ledger counts the same."""
     job = happened(ledger, *ACCEPTED)
     ledger.close()
-    other = Ledger(tmp_path)
-    try:
+    with engine.opened() as other:
         [found] = other.exported_since(NOON)
         assert found == replace(job, batch_id=found.batch_id)
-    finally:
-        other.close()

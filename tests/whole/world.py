@@ -223,8 +223,10 @@ class World:
         pages: StatusSource | None = None,
         calendar: Callable[[float], Day] = utc_day,
         is_started: bool = True,
+        open_ledger: Callable[[], Ledger] | None = None,
     ) -> None:
         self.root = root
+        self.open_ledger = open_ledger or (lambda: Ledger(root / "state"))
         self.limits = limits or Limits()
         self.models = models
         self.notices = notices
@@ -249,12 +251,13 @@ class World:
     def start(self) -> None:
         """Start a daemon on what is there."""
         self.mailbox: deque[object] = deque()
-        self.ledger = Ledger(self.root / "state")
+        self.ledger = self.open_ledger()
         folders = (self.root / name for name in ("inbox", "processing", "done", "failed", "videos"))
         self.spool = Spool(
             Places(self.root, *folders),
             ledger_id=self.ledger.id,
-            was_seen=self.ledger.read_note("seen_root") is not None,
+            was_seen=any(self.ledger.notes("seen_root")),
+            machine=self.ledger.owner if self.ledger.is_shared else "",
         )
         self.spool.check_root()
         self.ledger.note("seen_root", str(self.root))

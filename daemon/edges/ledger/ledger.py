@@ -41,6 +41,8 @@ ENTERED: Final = "entered"
 """The same for claims."""
 GONE: Final = "gone"
 """The note that says of a daemon when it was taken over, and by whom."""
+TAKEN: Final = "taken"
+"""The same for what was taken over; followed by whose it was."""
 _PRUNED_FILES: Final = 100  # are looked at in one transaction,
 _PRUNED_ROWS: Final = 1000  # and so many entries, and jobs, forgotten, which takes some ten milliseconds
 _TROUBLES: Final = ("account", "cloud", "root", "limited", "paused")
@@ -74,6 +76,7 @@ class Ledger:
         self.slots = self.waiting = 0
         self._epoch: int | None = None
         self._unsure_entry: str | None = None
+        self._unsure_takes: dict[str, str] = {}
         try:
             self._base: SqliteBase | PostgresBase = (
                 SqliteBase(folder, path, is_exclusive=is_exclusive)
@@ -149,6 +152,7 @@ class Ledger:
                 number = connection.execute(sa.insert(_daemons).returning(_daemons.c.number), row).scalar()
         self._base.take_life(self.id, int(number or 0))
         with self._transaction() as connection:
+            self._give_back(connection, self.owner)
             flying = connection.execute(
                 sa.select(sa.func.count())
                 .select_from(_jobs)
@@ -162,7 +166,6 @@ class Ledger:
             update = sa.update(_daemons).where(me).values(fresh).returning(_daemons.c.epoch)
             self._epoch = connection.execute(update).scalar_one()
             self.slots = fresh["slots"]
-            self._give_back(connection, self.owner)
             offered = sa.update(_jobs).where(_jobs.c.owner == self.owner, _jobs.c.is_offered)
             connection.execute(offered.values(is_offered=False))
 
@@ -200,32 +203,57 @@ class Ledger:
         """Take over what a daemon has left that does not live any more; nothing where it lives or another was first.
 
         Raises:
-            LedgerUnavailable: nothing was taken.
+            LedgerUnavailable: nothing was taken, or it is not known whether it was: ask again.
             LedgerLost: another daemon has taken our own jobs over.
         """
-        with self._writing() as connection:
-            other = _daemons.c.owner == owner
-            row = connection.execute(sa.select(_daemons).where(other)).one_or_none()
-            if row is None or row.is_gone or not self._base.try_life_of(connection, self.id, row.number):
-                return Taken()
-            gone = sa.update(_daemons).where(other, _daemons.c.is_gone.is_(False))
-            fresh = {"epoch": _daemons.c.epoch + 1, "is_gone": True, "slots": 0, "waiting": 0, "leases": []}
-            if connection.execute(gone.values(fresh)).rowcount != 1:
-                return Taken()
-            self._give_back(connection, owner)
-            theirs = sa.select(_files.c.id).where(_files.c.owner == owner, _is_unfinished())
-            ids = connection.execute(theirs).scalars().all()
-            connection.execute(sa.update(_files).where(_files.c.id.in_(ids)).values(owner=self.owner))
-            still_theirs = sa.and_(_jobs.c.file_id.in_(ids), _jobs.c.owner == owner)
-            connection.execute(sa.update(_jobs).where(still_theirs).values(owner=self.owner, is_offered=False))
-            notices = tuple(self._pending_notices(connection, owner))
-            connection.execute(sa.update(_notices).where(_notices.c.owner == owner).values(owner=self.owner))
-            found = self._unfinished(connection, _files.c.id.in_(ids))
-            mine = sa.update(_daemons).where(_daemons.c.owner == self.owner)
-            connection.execute(mine.values(slots=_daemons.c.slots + row.slots))
-            at = float(connection.execute(sa.select(sa.extract("epoch", sa.func.now()))).scalar_one())
-            _put_note(connection, owner, GONE, {"at": at, "by": self._base.host})
-        self.slots += row.slots
+        token = self._unsure_takes.get(owner)
+        fresh = token or secrets.token_hex(8)
+        try:
+            with self._writing() as connection:
+                taken = self._taken_before(connection, owner, token) or self._take(connection, owner, fresh)
+                mine = sa.select(_daemons.c.slots).where(_daemons.c.owner == self.owner)
+                slots = connection.execute(mine).scalar_one()
+        except LedgerUnavailable:
+            self._unsure_takes[owner] = fresh
+            raise
+        self._unsure_takes.pop(owner, None)
+        if taken.owner:
+            self.slots = slots
+        return taken
+
+    def _taken_before(self, connection: sa.Connection, owner: str, token: str | None) -> Taken | None:
+        """What an earlier attempt has taken after all; None where none has."""
+        noted = _note(connection, self.owner, f"{TAKEN} {owner}") if token is not None else None
+        if not noted or noted["token"] != token:
+            return None
+        found = self._unfinished(connection, _files.c.id.in_(noted["files"]))
+        notices = tuple(one for one in self._pending_notices(connection, self.owner) if one[0] in noted["notices"])
+        return replace(found, notices=notices, owner=owner, host=noted["host"])
+
+    def _take(self, connection: sa.Connection, owner: str, token: str) -> Taken:
+        other = _daemons.c.owner == owner
+        row = connection.execute(sa.select(_daemons).where(other)).one_or_none()
+        if row is None or row.is_gone or not self._base.try_life_of(connection, self.id, row.number):
+            return Taken()
+        gone = sa.update(_daemons).where(other, _daemons.c.is_gone.is_(False))
+        fresh = {"epoch": _daemons.c.epoch + 1, "is_gone": True, "slots": 0, "waiting": 0, "leases": []}
+        if connection.execute(gone.values(fresh)).rowcount != 1:
+            return Taken()
+        self._give_back(connection, owner)
+        theirs = sa.select(_files.c.id).where(_files.c.owner == owner, _is_unfinished())
+        ids = connection.execute(theirs).scalars().all()
+        connection.execute(sa.update(_files).where(_files.c.id.in_(ids)).values(owner=self.owner))
+        still_theirs = sa.and_(_jobs.c.file_id.in_(ids), _jobs.c.owner == owner)
+        connection.execute(sa.update(_jobs).where(still_theirs).values(owner=self.owner, is_offered=False))
+        notices = tuple(self._pending_notices(connection, owner))
+        connection.execute(sa.update(_notices).where(_notices.c.owner == owner).values(owner=self.owner))
+        mine = sa.update(_daemons).where(_daemons.c.owner == self.owner)
+        connection.execute(mine.values(slots=_daemons.c.slots + row.slots))
+        noted = {"token": token, "files": list(ids), "notices": [number for number, _sink in notices], "host": row.host}
+        _put_note(connection, self.owner, f"{TAKEN} {owner}", noted)
+        at = float(connection.execute(sa.select(sa.extract("epoch", sa.func.now()))).scalar_one())
+        _put_note(connection, owner, GONE, {"at": at, "by": self._base.host})
+        found = self._unfinished(connection, _files.c.id.in_(ids))
         return replace(found, notices=notices, owner=owner, host=row.host)
 
     def members(self) -> list[Member]:
