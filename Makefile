@@ -11,7 +11,8 @@ help:
 	@echo 'make demo   the whole thing once on the simulator, with real videos at the end'
 	@echo 'make test   all tests, with branch coverage'
 	@echo 'make lint   ruff and mypy'
-	@echo 'make bench  measure speed and memory; takes a quarter of an hour on an idle machine'
+	@echo 'make bench  measure speed and memory into docs/benchmarks.md: half an hour on an idle machine;'
+	@echo '            QUICK=1 tries it in two minutes, NAME="makespan intake" measures only those'
 	@echo 'make format let ruff format the code'
 	@echo 'make clean  remove the virtual environment and caches'
 
@@ -36,7 +37,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(NAME)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import unquote
 
 from daemon.simulator.video import Video, smallest_bytes
 
@@ -29,9 +30,13 @@ class Record:
         looks: the moments of its looks.
         downloads: when its video was asked for last; 0 where it was not.
         texts: what it says.
+        videos_at: where all videos lie; empty for here.
+        longer_from: renders of this number and later never end.
     """
 
     render_seconds: float
+    videos_at: str = ""
+    longer_from: float = float("inf")
     exports: list[float] = field(default_factory=list)
     looks: list[list[float]] = field(default_factory=list)
     downloads: list[float] = field(default_factory=list)
@@ -96,9 +101,9 @@ class Connection(asyncio.Protocol):
             now, number = time.monotonic(), int(last)
             record.looks[number].append(now)
             share = (now - record.exports[number]) / record.render_seconds if record.render_seconds else 1.0
-            if share < 1:
-                return b'{"success": true, "data": {"progress": %.2f}}' % (share * 100)
-            url = f"http://{self._host}/videos/{number}.mp4"
+            if share < 1 or number >= record.longer_from:
+                return b'{"success": true, "data": {"progress": %.2f}}' % (min(share, 0.99) * 100)
+            url = record.videos_at or f"http://{self._host}/videos/{number}.mp4"
             return b'{"success": true, "data": {"progress": 100, "url": "%s"}}' % url.encode()
         if path.startswith("/videos/"):
             record.downloads[int(last.partition(".")[0])] = time.monotonic()
@@ -107,6 +112,10 @@ class Connection(asyncio.Protocol):
             return record.document()
         if path.startswith("/bench/clear/"):
             record.clear(float(last))
+        if path.startswith("/bench/videos/"):
+            record.videos_at = unquote(last)
+        if path.startswith("/bench/longer/"):
+            record.longer_from = int(last)
         return b'{"success": false, "msg": "not here"}'
 
 

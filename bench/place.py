@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,18 +31,27 @@ class Usage:
     Attributes:
         cpu_seconds: user and system.
         memory_bytes: resident now.
+        threads: now.
     """
 
     cpu_seconds: float
     memory_bytes: int
+    threads: int
 
 
 def usage(pid: int) -> Usage:
     """Of a process that runs (proc(5))."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    rollup = Path(f"/proc/{pid}/status").read_text()
-    resident = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("VmRSS"))
-    return Usage((int(fields[11]) + int(fields[12])) / TICKS, resident * 1024)
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    found = {name: value.split()[0] for name, _, value in (line.partition(":") for line in lines) if value.split()}
+    return Usage((int(fields[11]) + int(fields[12])) / TICKS, int(found["VmRSS"]) * 1024, int(found["Threads"]))
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 class Cloud:
@@ -73,6 +84,14 @@ class Cloud:
         """Forget what was asked, and render so long from now on."""
         self._get(f"/bench/clear/{render_seconds}")
 
+    def serve_videos_from(self, url: str) -> None:
+        """Until it is cleared, say that every video lies there."""
+        self._get(f"/bench/videos/{quote(url, safe='')}")
+
+    def render_longer(self, from_number: int) -> None:
+        """Until it is cleared, never end the renders after the first so many."""
+        self._get(f"/bench/longer/{from_number}")
+
     def _get(self, path: str) -> bytes:
         with urllib.request.urlopen(self.origin + path, timeout=60) as answer:
             found: bytes = answer.read()
@@ -84,7 +103,7 @@ class Place:
 
     Args:
         cloud: running.
-        settings: environment variables without ``CHROMADROP_``, such as ``JOBS__MAX_RENDERING``.
+        settings: environment variables without ``CHROMADROP_``, such as ``JOBS__MAX_RENDERING``; or ``SSL_CERT_FILE``.
     """
 
     def __init__(self, cloud: Cloud, **settings: object) -> None:
@@ -107,7 +126,10 @@ class Place:
     @property
     def environ(self) -> dict[str, str]:
         """Of the daemon."""
-        ours = {f"CHROMADROP_{name}": str(value) for name, value in self._settings.items()}
+        ours = {
+            name if name.startswith("SSL_") else f"CHROMADROP_{name}": str(value)
+            for name, value in self._settings.items()
+        }
         return {
             "PATH": os.environ["PATH"],
             "AISTUDIOS_API_KEY": "any-word",
@@ -160,13 +182,6 @@ class Place:
     def await_event(self, event: str, count: int = 1, *, every_seconds: float = 0.05) -> float:
         """The moment when the log has said so that often, good to ``every_seconds``."""
         return wait_until(lambda: self.count(event) >= count, f"{count} x {event}", every_seconds=every_seconds)
-
-    def wall_of(self, event: str) -> list[float]:
-        """When the log said so, in seconds since 1970."""
-        from datetime import datetime  # noqa: PLC0415 - of no use to the rest
-
-        found = (line["timestamp"] for line in self.lines() if line["event"] == event)
-        return [datetime.fromisoformat(text).timestamp() for text in found]
 
 
 _tick = threading.Event()

@@ -101,11 +101,19 @@ class Allowance:
         elif before.state is State.EXPORTING and after.paid is Paid.NO:
             self._seconds -= self._spent.pop(after.id, 0.0)
 
-    def has_room(self, line: Sequence[Job], limits: DailyLimits, now: Instant, exporting: Iterable[Job]) -> bool:
+    def has_room(
+        self,
+        job: Job,
+        line: Callable[[], Sequence[Job]],
+        limits: DailyLimits,
+        now: Instant,
+        exporting: Iterable[Job],
+    ) -> bool:
         """Whether the next job may be ordered now; where it may not, the rest waits behind it.
 
         Args:
-            line: the next in line, and some that follow.
+            job: the next in line.
+            line: gives it and some that follow it.
             limits: as they are now.
             now: both clocks.
             exporting: jobs whose export is in flight: until they are answered nothing is said of a limit.
@@ -120,9 +128,8 @@ class Allowance:
             self._lift()
             return True
         if self._ledger.is_shared:
-            return self._has_shared_room(line, limits, now, exporting)
+            return self._has_shared_room(job, line, limits, now, exporting)
         self.due_at = None
-        job = line[0]
         in_flight = list(exporting)
         day = self._today(now, in_flight)
         spent = Spent(len(self._spent), max(0.0, self._seconds))
@@ -136,9 +143,14 @@ class Allowance:
         return False
 
     def _has_shared_room(
-        self, line: Sequence[Job], limits: DailyLimits, now: Instant, exporting: Iterable[Job]
+        self,
+        job: Job,
+        line: Callable[[], Sequence[Job]],
+        limits: DailyLimits,
+        now: Instant,
+        exporting: Iterable[Job],
     ) -> bool:
-        if line[0].id in self._leased and self._day is not None and self._day.has(now.wall):
+        if job.id in self._leased and self._day is not None and self._day.has(now.wall):
             return True
         if self.due_at is not None and now.monotonic < self.due_at:
             return False
@@ -150,21 +162,21 @@ class Allowance:
             nonlocal spent
             latest = day.ends_at + AHEAD_SECONDS
             # Of what we have just begun the ledger may not have heard yet.
-            counted = {job.id: job for job in (*ordered, *in_flight) if (job.asked_at or 0.0) < latest}
-            seconds = sum(spoken_seconds_of(job.request) for job in counted.values())
+            counted = {one.id: one for one in (*ordered, *in_flight) if (one.asked_at or 0.0) < latest}
+            seconds = sum(spoken_seconds_of(one.request) for one in counted.values())
             spent = Spent(len(counted), seconds)
             chosen: list[int] = []
-            for job in line:
-                length = spoken_seconds_of(job.request)
+            for following in line():
+                length = spoken_seconds_of(following.request)
                 sofar = Spent(spent.videos + len(chosen), seconds)
                 if not has_room(sofar, length, max_videos=limits.videos, max_seconds=limits.seconds):
                     break
-                chosen.append(job.id)
+                chosen.append(following.id)
                 seconds += length
-            return [*(job.id for job in in_flight), *chosen]
+            return [*(one.id for one in in_flight), *chosen]
 
         self._leased = self._ledger.lease(day.begins_at, fit)
-        if line[0].id in self._leased:
+        if job.id in self._leased:
             self.due_at = None
             self._lift()
             return True

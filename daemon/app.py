@@ -23,11 +23,10 @@ from daemon.core.guide import SCHEMA, Guide, Names, make_guide
 from daemon.core.notice import Kind, Sink
 from daemon.core.redact import Redactor
 from daemon.core.schedule import Instant
-from daemon.core.vitals import BEAT_SECONDS, Vitals
+from daemon.core.vitals import BEAT_SECONDS, Peer, Vitals
 from daemon.crew import Crew
 from daemon.dispatcher import Dispatcher, Limits, Summary
 from daemon.edges import logs, mounts
-from daemon.edges.health import Health
 from daemon.edges.inbox_watch import InboxWatch, Pulse, WatchSettings
 from daemon.edges.ledger import Ledger
 from daemon.edges.notifier import CommandOutlet, UrlOutlet, find_program
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
 
     from daemon.config import Credential, Folders, Paths
     from daemon.core.catalogue import Catalogue
+    from daemon.edges.health import Health
     from daemon.pipeline.notify import Outlet
 
 MESSAGES_A_TURN: Final = 1000
@@ -93,7 +93,7 @@ class Settings:
         """
         config = load(self.config_path, self.environ, self.cwd)
         credential = find_credential(config, self.environ)
-        for secret in secrets_of(credential.reveal()):
+        for secret in (*secrets_of(credential.reveal()), *config.ledger.secrets):
             self.redactor.learn(secret)
         return replace(self, config=config, paths=config.paths(self.environ, self.cwd), credential=credential)
 
@@ -202,9 +202,10 @@ def studio(config: Config, credential: Credential, redact: Redactor | None = Non
     )
 
 
-def redactor(credential: Credential | None) -> Redactor:
-    """What takes the credential out of every text."""
-    return Redactor(secrets_of(credential.reveal()) if credential is not None else ())
+def redactor(credential: Credential | None, config: Config | None = None) -> Redactor:
+    """What takes the credential, and the ledger's password, out of every text."""
+    of_ledger = config.ledger.secrets if config is not None else ()
+    return Redactor([*(secrets_of(credential.reveal()) if credential is not None else ()), *of_ledger])
 
 
 def models_source(config: Config, cloud: Studio) -> ModelsSource | None:
@@ -346,7 +347,10 @@ class Daemon:
             )
             self._notices = notice_plan(config, settings.environ, settings.redactor)
             self._pages = StatusPages(config, paths, state, lying=lambda: self._watch.lying, now=now)
-            self._health = _health(config, paths, state, self._pages)
+            stack.callback(self._pages.close)
+            reader = overview.Reader(config, state)
+            stack.callback(reader.close)
+            self._health = _health(config, paths, state, self._pages, reader)
             if self._health is not None:
                 stack.callback(self._health.stop)
             self._dispatcher = Dispatcher(
@@ -565,7 +569,7 @@ def state_text(summary: Summary, pulse: Pulse) -> str:
         f"waiting for the folders: {summary.folders.reason if summary.folders else ''}": summary.folders is not None,
         f"account trouble: {summary.trouble}": summary.trouble is not None,
         f"cloud away: {summary.cloud_reason}": summary.cloud_reason is not None,
-        "the ledger cannot be written": summary.is_ledger_away,
+        "the ledger cannot be written": summary.is_ledger_away and summary.cut_reason is None,
         f"cut off from the ledger: {summary.cut_reason}": summary.cut_reason is not None,
         "paused": summary.is_paused,
         f"waiting for tomorrow: {summary.limited.english if summary.limited else ''}": summary.limited is not None,
@@ -575,6 +579,8 @@ def state_text(summary: Summary, pulse: Pulse) -> str:
         f"{summary.rendering} of {summary.max_rendering} rendering, {summary.downloading} downloading, "
         f"since the start {summary.done} done and {summary.failed} failed"
     )
+    if summary.peers:
+        counts += f"; {summary.peers} other daemon{'' if summary.peers == 1 else 's'} with the same ledger"
     return "; ".join([*(text for text, is_so in words.items() if is_so), counts])
 
 
@@ -606,24 +612,34 @@ def vitals(summary: Summary, pulse: Pulse, listed_at: float | None, moment: Inst
         is_limited=summary.limited is not None,
         folders=summary.folders,
         is_stopping=summary.is_stopping,
+        cut=summary.cut_reason,
+        peers=summary.peers,
     )
 
 
-def _health(config: Config, paths: Paths, state: Path, status: StatusPages) -> Health | None:
+def _health(config: Config, paths: Paths, state: Path, status: StatusPages, reader: overview.Reader) -> Health | None:
     """The pages for monitoring, where they are wanted."""
     if config.http.address is None:
         return None
+    from daemon.edges.health import Health  # noqa: PLC0415 - with its libraries, 3 MB that few need
+
     past = overview.PastRenders()
+
+    def peers() -> Sequence[Peer]:
+        with reader.ledger() as ledger:
+            return overview.peers_by_host(ledger.members() if ledger is not None else (), now().wall)
+
     return Health(
         config.http.address,
         version=VERSION,
         booted_at=time.time() - time.clock_gettime(time.CLOCK_BOOTTIME),
         overview=lambda: overview.document(
-            overview.gather(config, paths, state, now().wall, is_running=True, past=past)
+            overview.gather(config, paths, state, now().wall, is_running=True, past=past, reader=reader)
         ),
         page=status.elsewhere,
         clock=time.monotonic,
         log=logs.get_logger(),
+        peers=peers if config.ledger.is_shared else None,
     )
 
 

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from daemon import app
+from daemon import VERSION, app
 from daemon.config import DEFAULT_FILES, Api, Config, find_credential, load, read_models_file
 from daemon.core.display import display
 from daemon.core.errors import (
@@ -28,9 +28,10 @@ from daemon.core.errors import (
     LedgerUnavailable,
     RootUnavailable,
 )
-from daemon.edges.ledger import is_daemon_alive
+from daemon.core.status_page import Life
+from daemon.edges.ledger import POOLED, is_daemon_alive, look_at_server
 from daemon.edges.spool import MARKER, group_number, why_exposed, why_not_entered
-from daemon.overview import open_for_reading
+from daemon.overview import open_for_reading, peers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -186,9 +187,10 @@ def _root_finding(paths: Paths, marker: str | None, ours: _Ours | None) -> Findi
         text = f"{root}/{MARKER} is missing although it was there before: is the share not mounted?"
         return Finding("root", False, text, UNREACHABLE)
     if marker is not None and ours is not None and ours.id != marker:
+        cure = "database (ledger.url)" if ours.is_shared else "state folder (folders.state)"
         text = (
             f"{root}/{MARKER} says that this root belongs to another ledger; two ledgers would pay twice. "
-            "Use that ledger's state folder (folders.state)"
+            f"Use that ledger's {cure}"
         )
         return Finding("root", False, text, INVALID)
     if marker is None:
@@ -200,6 +202,7 @@ def _root_finding(paths: Paths, marker: str | None, ours: _Ours | None) -> Findi
 class _Ours:
     id: str | None = None
     has_seen_root: bool = False
+    is_shared: bool = False
 
 
 def _ledger_of(config: Config, paths: Paths) -> _Ours | None:
@@ -207,14 +210,14 @@ def _ledger_of(config: Config, paths: Paths) -> _Ours | None:
     with suppress(ConfigInvalid, RootUnavailable, LedgerRefused, LedgerUnavailable, OSError):
         ledger = open_for_reading(config, app.find_state(config, paths))
         if ledger is None:
-            return _Ours()
+            return _Ours(is_shared=config.ledger.is_shared)
         with closing(ledger):
             return _ours(ledger, paths)
     return None
 
 
 def _ours(ledger: Ledger, paths: Paths) -> _Ours:
-    return _Ours(ledger.id, app.was_root_seen(ledger, paths))
+    return _Ours(ledger.id, app.was_root_seen(ledger, paths), ledger.is_shared)
 
 
 def _check_folders(paths: Paths) -> Iterator[Finding]:
@@ -362,8 +365,9 @@ def _check_state(config: Config, paths: Paths) -> Iterator[Finding]:
     yield _check_state_folder(state)
     yield from _check_ledger(config, state)
     is_alive = is_daemon_alive(state)
-    text = "one is running with this state; a second would refuse to start" if is_alive else "none is running"
-    yield Finding("daemon", True, text)
+    here = " on this machine" if config.ledger.is_shared else ""
+    text = f"one is running with this state{here}; a second would refuse to start" if is_alive else "none is running"
+    yield Finding("daemon", True, text if is_alive else f"{text}{here}")
 
 
 def _check_state_folder(state: Path) -> Finding:
@@ -376,6 +380,12 @@ def _check_state_folder(state: Path) -> Finding:
 
 
 def _check_ledger(config: Config, state: Path) -> Iterator[Finding]:
+    if config.ledger.database is not None:
+        findings = _check_server(config, config.ledger.database)
+        yield from findings
+        if any(finding.exit_code for finding in findings):
+            return
+        yield from _check_peers(config, state)
     try:
         ledger = open_for_reading(config, state)
     except LedgerOutdated as error:
@@ -388,6 +398,66 @@ def _check_ledger(config: Config, state: Path) -> Iterator[Finding]:
         if ledger is not None:
             ledger.close()
         yield Finding("ledger", True, "there is none yet; it is made at the first start" if ledger is None else "sound")
+
+
+def _check_server(config: Config, url: str) -> list[Finding]:
+    """The database that several machines share."""
+    try:
+        server = look_at_server(url)
+    except LedgerRefused as error:
+        return [Finding("ledger", False, str(config.problem_at("ledger.url", str(error))), INVALID)]
+    except LedgerUnavailable as error:
+        return [Finding("ledger", False, str(config.problem_at("ledger.url", str(error))), UNREACHABLE)]
+    where = f"PostgreSQL {server.version} at {display(server.place)}"
+    findings = [Finding("ledger", True, f"{where} answers{', over TLS' if server.is_encrypted else ''}")]
+    if server.is_pooled:
+        findings.append(Finding("ledger", False, str(config.problem_at("ledger.url", POOLED)), INVALID))
+    if server.is_standby:
+        wrong = f"{where} is a standby, which takes no writes: name all servers, and target_session_attrs=read-write"
+        findings.append(Finding("ledger", False, str(config.problem_at("ledger.url", wrong)), PROBLEM))
+    if not server.is_local and not server.is_verified:
+        wrong = (
+            "what is said to it is encrypted, but who answers is not proved"
+            if server.is_encrypted
+            else "what is said to it, texts of jobs among it, goes over the network as it is"
+        )
+        text = f"{wrong}: ?sslmode=verify-full&sslrootcert=/etc/chromadrop/ledger-ca.crt in ledger.url would mend that"
+        findings.append(Finding("ledger", False, text))
+    if config.ledger.secrets and config.source is not None and _is_open_to_others(config.source):
+        text = f"{display(str(config.source))} holds the ledger's password and may be read by others: chmod 640 on it"
+        findings.append(Finding("ledger", False, text))
+    lead = app.now().wall - server.clock
+    if abs(lead) > MOST_SKEW_SECONDS:
+        way = "ahead of" if lead > 0 else "behind"
+        text = (
+            f"this machine's clock is {abs(lead):.0f} s {way} the database's: set it right (timedatectl set-ntp true)"
+        )
+        findings.append(Finding("clock", False, text, PROBLEM))
+    return findings
+
+
+def _is_open_to_others(path: Path) -> bool:
+    """Anybody on this machine may read the file."""
+    with suppress(OSError):
+        return bool(path.stat().st_mode & stat.S_IROTH)
+    return False
+
+
+def _check_peers(config: Config, state: Path) -> Iterator[Finding]:
+    """Who else has the ledger."""
+    with suppress(LedgerRefused, LedgerUnavailable):
+        ledger = open_for_reading(config, state)
+        if ledger is not None:
+            with closing(ledger):
+                views = peers_of(ledger.members(), app.now().wall)
+            for life, words in ((Life.ALIVE, "alive on"), (Life.SILENT, "not answering, and not taken over yet, on")):
+                hosts = ", ".join(view.host for view in views if view.life is life)
+                if hosts:
+                    yield Finding("daemon", life is Life.ALIVE, f"{words} {hosts}")
+            others = {view.version for view in views if view.life is Life.ALIVE and view.version} - {VERSION}
+            if others:
+                text = f"this is release {VERSION}, others with the same ledger are {', '.join(sorted(others))}"
+                yield Finding("daemon", False, f"{text}: have one release on all machines")
 
 
 # --- the list of models ---------------------------------------------------------------------------

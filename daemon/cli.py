@@ -277,7 +277,7 @@ def run(config_path: Path | None, *, once: bool) -> None:
     environ, cwd = dict(os.environ), Path.cwd()
     config, credential = load_with_credential(config_path, environ, cwd)
     paths = config.paths(environ, cwd)
-    redactor = app.redactor(credential)
+    redactor = app.redactor(credential, config)
     logs.configure(level=config.logs.level, format=config.logs.format, redact=redactor)
     logs.install_excepthooks()
     settings = app.Settings(config, config_path, paths, credential, redactor, environ, cwd)
@@ -375,7 +375,7 @@ def _lint_look_ahead(config: Config, paths: Paths) -> LookAhead:
     from daemon.lint import LookAhead
 
     ledger = config.ledger.path or (paths.state or paths.root / "state") / "ledger.sqlite3"
-    if not ledger.exists():
+    if not config.ledger.is_shared and not ledger.exists():
         return LookAhead()  # and nothing heavy is imported
     from daemon import app, overview
     from daemon.core.errors import ChromadropError
@@ -420,10 +420,12 @@ Examples:
 The JSON document has: at, root, state_folder, has_ledger, daemon {running, pid, started_at, version},
 troubles {account, cloud, root: null or {reason, since}}, paused, inbox {count, exact, names, error}, counts
 (jobs in work by state), file_count, files [{file, claimed_at, outcome, problems, counts, jobs [{n, state,
-percent, project_id, text, since, reason, paid, video}], spoken_seconds, ready_seconds}], filed [{file, filed_as,
+percent, project_id, text, since, reason, paid, video}], spoken_seconds, ready_seconds, host}], filed [{file, filed_as,
 outcome, settled_at, videos, failures, in_doubt, problems}], the last 10, limited (the daily limit is reached: null or
-{until, videos, seconds, max_videos, max_seconds}), experience {renders, render_seconds}. Times are UTC;
-spoken_seconds and ready_seconds are estimates, and null where there is nothing to estimate from.
+{until, videos, seconds, max_videos, max_seconds}), experience {renders, render_seconds}, daemons [{host, state (alive,
+silent, gone), since, taken_over_by, pid, version, counts, waiting, troubles {NAME: {reason, since}}}], empty unless
+ledger.url names a database that several machines share, as is host, null. Times are UTC; spoken_seconds and
+ready_seconds are estimates, and null where there is nothing to estimate from.
 
 \b
 Exit codes:  0 fine    1 the ledger cannot be read    2 wrong usage    69 no root    78 configuration not valid
@@ -444,10 +446,10 @@ def status(config_path: Path | None, *, watch: bool, is_json: bool) -> None:
     config, paths = _load(config_path)
     state = app.find_state(config, paths)
 
-    past = overview.PastRenders()
+    past, reader = overview.PastRenders(), overview.Reader(config, state)
 
     def gather() -> Overview:
-        return overview.gather(config, paths, state, app.now().wall, past=past)
+        return overview.gather(config, paths, state, app.now().wall, past=past, reader=reader)
 
     if is_json:
         import json
@@ -556,7 +558,6 @@ def retry(names: Sequence[str], config_path: Path | None, *, pay_again: bool) ->
     from daemon import retry as retrying
     from daemon.checkup import require_root
     from daemon.defaults_on_disk import DefaultsOnDisk
-    from daemon.edges.ledger import is_daemon_alive
 
     config, paths = _load(config_path)
     state = app.find_state(config, paths)
@@ -577,8 +578,10 @@ def retry(names: Sequence[str], config_path: Path | None, *, pay_again: bool) ->
             has_failed |= not retried.is_back
             has_put_back |= retried.is_back
             _say_retried(retried.name, retried.texts, is_back=retried.is_back)
-    if has_put_back and not is_daemon_alive(state):
-        click.echo("No daemon is running with this state; it goes on once one is: chromadrop run")
+        is_alive = overview.is_any_alive(ledger, state)
+    if has_put_back and not is_alive:
+        whose = "ledger" if config.ledger.is_shared else "state"
+        click.echo(f"No daemon is running with this {whose}; it goes on once one is: chromadrop run")
     sys.exit(FAILED if has_failed else FINE)
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -238,6 +238,8 @@ def _check_database_url(url: str, scheme: str) -> str:
         raise _refuse("is no address: HOST:PORT is not written as it should be, or a bracket is missing") from None
     if not url.isprintable() or parts.fragment:
         raise _refuse("must hold no # and no control characters; write them as %23 and the like")
+    if "@" in parts.path:
+        raise _refuse("holds a password with a / in it; write that as %2F (and @ as %40, : as %3A)")
     if not parts.path.strip("/"):
         raise _refuse("names no database: write postgresql+psycopg://USER@HOST/DATABASE")
     return url
@@ -488,7 +490,7 @@ class Videos(_Section):
         description='Permissions of videos, as octal text such as "0664"; what is written beside job files has its '
         "read and write bits. null is what the umask leaves.",
     )
-    downloads: int = Field(default=4, ge=1, le=1000, description="Downloads at the same time, at most.")
+    downloads: int = Field(default=8, ge=1, le=1000, description="Downloads at the same time, at most.")
     max_bytes: int = Field(
         default=20 * 1024**3,
         ge=1,
@@ -509,7 +511,8 @@ class Ledger(_Section):
         default=None,
         repr=False,  # it may hold a password
         description="null is an SQLite file in state/; or sqlite:///ABSOLUTE PATH; "
-        "or postgresql+psycopg://USER@HOST/DATABASE, for several machines.",
+        "or postgresql+psycopg://USER@HOST/DATABASE, for several machines, whose password may also be given as libpq "
+        "takes it: PGPASSFILE, PGSERVICEFILE, PGPASSWORD.",
     )
     keep_days: int | None = Field(
         default=90,
@@ -533,6 +536,13 @@ class Ledger(_Section):
     def database(self) -> str | None:
         """The address of the database that several daemons have; None for SQLite."""
         return self.url if self.is_shared else None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The passwords in the address: never to be shown."""
+        parts = urlsplit(self.database or "")
+        named = [value for key, value in parse_qsl(parts.query) if key in {"password", "sslpassword"}]
+        return tuple(secret for secret in (unquote(parts.password or ""), *named) if secret)
 
 
 class Logs(_Section):

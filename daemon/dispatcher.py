@@ -223,7 +223,7 @@ class Limits:
     max_rendering: int = 20
     poll_seconds: float = 3.0
     render_timeout_seconds: float = 3600.0
-    downloads: int = 4
+    downloads: int = 8
     video_name: str | None = None
     check_models: bool = True
     daily: DailyLimits = NO_LIMITS
@@ -588,8 +588,8 @@ class Dispatcher:
         return self._next_wake(now)
 
     def _measure_absence(self, now: Instant) -> None:
-        """How long the cloud or the root has been away, for a run that is to end."""
-        if self._cloud_reason is None and self._root_reason is None:
+        """How long the cloud, the root, or a shared ledger has been away, for a run that is to end."""
+        if self._cloud_reason is None and self._root_reason is None and self._cut_reason is None:
             self._away_since = None
         elif self._away_since is None:
             self._away_since = now.monotonic
@@ -1063,11 +1063,14 @@ class Dispatcher:
         """Whether the next in line may be ordered today; asked first, so that people are told why it waits."""
         try:
             exporting = (self._jobs[job_id] for job_id in self._exporting)
-            line = [self._jobs[job_id] for _due, job_id in heapq.nsmallest(LEASED_AT_ONCE, self._queue)]
-            return self._allowance.has_room(line, self.limits.daily, now, exporting)
+            first = self._jobs[self._queue[0][1]]
+            return self._allowance.has_room(first, self._next_in_line, self.limits.daily, now, exporting)
         except LedgerUnavailable as error:
             self._on_ledger_unavailable(error, now)
             return False
+
+    def _next_in_line(self) -> list[Job]:
+        return [self._jobs[job_id] for _due, job_id in heapq.nsmallest(LEASED_AT_ONCE, self._queue)]
 
     def _may_export(self, now: Instant) -> bool:
         return (
@@ -1472,6 +1475,7 @@ class Dispatcher:
         self._peers = message.alive
         self._room.on_peers(len(message.alive))
         self._lending.on_peers(has_peers=bool(message.alive))
+        self._status.on_peers(has_peers=bool(message.alive))
         if message.is_painter and not self._is_painter:
             self._models.write_page()
         self._is_painter = message.is_painter

@@ -40,6 +40,10 @@ _FILES: Final = (
         "/var/lib/chromadrop/ledger.sqlite3, state/ledger.sqlite3",
         "The ledger: what was claimed, asked, paid, and made; with folders.state elsewhere. On a local disk.",
     ),
+    (
+        "/var/lib/chromadrop/identity, state/identity",
+        "With ledger.url on PostgreSQL: tells this daemon from the others. Not to be copied to another machine.",
+    ),
     ("ledger.sqlite3.schema-N", "Beside it: the ledger as it was before a new release brought it up to date."),
 )
 _ENVIRONMENT: Final = (
@@ -52,6 +56,10 @@ _ENVIRONMENT: Final = (
     (
         "CREDENTIALS_DIRECTORY",
         "By systemd (LoadCredential=): the file aistudios-api-key there, or aistudios-app-id and aistudios-user-key.",
+    ),
+    (
+        "PGPASSFILE, PGSERVICEFILE, PGPASSWORD",
+        "The password for ledger.url on PostgreSQL, as libpq takes it; so is all else that begins with PG.",
     ),
     ("STATE_DIRECTORY", "Set by systemd (StateDirectory=): where the ledger lies, unless folders.state is set."),
     ("NOTIFY_SOCKET, WATCHDOG_USEC", "Set by systemd: sd_notify(3)."),

@@ -25,7 +25,7 @@ from daemon.core.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from daemon.config import Config, Paths
@@ -163,10 +163,16 @@ def _copy(config: Config, paths: Paths) -> Found | None:
         ledger = overview.open_for_reading(config, app.find_state(config, paths))
         if ledger is not None:
             with closing(ledger):
-                note = ledger.read_note(NOTE)
+                note = _latest(ledger.notes(NOTE))  # of several daemons each has its own
     with suppress(TypeError, KeyError, ValueError):
         return Found(catalogue_of(note["models"]), float(note["at"]), "copy", config.api.effective_base_url)
     return None
+
+
+def _latest(notes: Sequence[Any]) -> Any:
+    """The one that was read last, of those that can be understood."""
+    found = [note for note in notes if isinstance(note, dict) and isinstance(note.get("at"), int | float)]
+    return max(found, key=lambda note: float(note["at"]), default=None)
 
 
 def document(found: Found) -> dict[str, Any]:

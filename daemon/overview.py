@@ -7,9 +7,10 @@ A daemon may run meanwhile, start, or stop. `document` is the same as JSON, with
 from __future__ import annotations
 
 import itertools
+import threading
 import time
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,18 +20,21 @@ from daemon.core.display import display
 from daemon.core.errors import LedgerUnavailable
 from daemon.core.estimate import MOST_SAMPLES, NO_EXPERIENCE, Experience, Line, Outlook, learn, spoken_seconds_of
 from daemon.core.job import Paid, State
+from daemon.core.status_page import Life
+from daemon.core.vitals import Peer
 from daemon.edges.inbox_watch.listing import list_inbox
 from daemon.edges.ledger import LEDGER_FILE, Ledger, is_daemon_alive
 from daemon.lint import LookAhead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from daemon.config import Config, Paths
     from daemon.core.defaults import Defaults
     from daemon.core.job import Job
     from daemon.core.job_file import JobFile
+    from daemon.edges.ledger import Member
 
 MOST_FILES: Final = 500
 MOST_JOBS: Final = 2000
@@ -39,13 +43,43 @@ MOST_FILED: Final = 10
 EXCERPT_CHARACTERS: Final = 80
 LISTING_SECONDS: Final = 2.0
 """Longer than this nobody wants to wait for the names in inbox/; how many there are is then "at least"."""
+CLOSE_SECONDS: Final = 0.2
+MISSED_SECONDS: Final = 7 * 86_400.0
+"""A daemon that has gone is told of for so long."""
 EXPERIENCE_SECONDS: Final = 60.0
 """What the last renders took is read so often at most."""
 
 
 @dataclass(frozen=True, slots=True)
+class PeerView:
+    """One of the daemons that share a ledger.
+
+    Attributes:
+        host: its machine's name.
+        life: whether it is there.
+        since: wall-clock seconds when it started, or was taken over; None where nobody knows: of a silent one.
+        taken_over_by: the machine of the one that goes on with its jobs; empty for nobody.
+        pid: of its process, when it started last.
+        version: of chromadrop.
+        counts: its jobs of unfinished files, by state; every state is there.
+        waiting: jobs that wait there because the account allows no more renders at once.
+        troubles: what is wrong there: account, cloud, root, limited.
+    """
+
+    host: str
+    life: Life
+    since: float | None
+    taken_over_by: str
+    pid: int | None
+    version: str | None
+    counts: dict[str, int]
+    waiting: int
+    troubles: dict[str, Trouble]
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonView:
-    """The daemon that has, or last had, this state.
+    """The daemon that has, or last had, this state; of several, this machine's, or the first that lives.
 
     Attributes:
         is_running: one holds the state now.
@@ -99,6 +133,7 @@ class FileView:
         counts: how many jobs are in each state.
         jobs: those jobs that are shown; the counts tell whether there are more.
         outlook: what can be expected of it; None for nothing.
+        host: on which machine it is, where several daemons share the ledger; else empty.
     """
 
     name: str
@@ -108,6 +143,7 @@ class FileView:
     counts: dict[str, int]
     jobs: tuple[JobView, ...]
     outlook: Outlook | None = None
+    host: str = ""
 
     @property
     def job_count(self) -> int:
@@ -192,6 +228,7 @@ class Overview:
         filed: filed away last, latest first.
         limited: why nothing more is ordered today; None where it is.
         experience: what renders took here.
+        peers: all daemons of a ledger that several share; empty otherwise.
     """
 
     at: float
@@ -209,6 +246,7 @@ class Overview:
     filed: tuple[FiledView, ...]
     limited: Limited | None = None
     experience: Experience = NO_EXPERIENCE
+    peers: tuple[PeerView, ...] = ()
 
 
 class PastRenders:
@@ -266,6 +304,51 @@ def open_for_reading(config: Config, state: Path) -> Ledger | None:
         raise LedgerUnavailable(f"{error} (ledger {path}); is this the user that the daemon runs as?") from error
 
 
+class Reader:
+    """Reads the ledger again and again, on one thread at a time.
+
+    A shared one is kept open: a database does not want a new connection for each page.
+
+    Args:
+        config: for where the ledger lies.
+        state: the state folder.
+    """
+
+    def __init__(self, config: Config, state: Path) -> None:
+        self._config = config
+        self._state = state
+        self._lock = threading.Lock()
+        self._kept: Ledger | None = None
+
+    @contextmanager
+    def ledger(self) -> Iterator[Ledger | None]:
+        """The ledger; None where there is none yet. Whoever else asks waits meanwhile.
+
+        Raises:
+            LedgerRefused: it was written by another release.
+            LedgerUnavailable: it cannot be read; the next call tries anew.
+        """
+        with self._lock:
+            ledger = self._kept or open_for_reading(self._config, self._state)
+            self._kept = ledger if ledger is not None and ledger.is_shared else None
+            is_well = False
+            try:
+                yield ledger
+                is_well = True
+            finally:
+                if ledger is not None and not (is_well and self._kept):
+                    self._kept = None
+                    ledger.close()
+
+    def close(self) -> None:
+        """Let go of what is open, unless somebody reads and hangs: nothing waits for that."""
+        if self._lock.acquire(timeout=CLOSE_SECONDS):
+            if self._kept is not None:
+                self._kept.close()
+            self._kept = None
+            self._lock.release()
+
+
 def _open_shared(url: str, state: Path) -> Ledger | None:
     try:
         return Ledger(state, url=url, is_exclusive=False)
@@ -283,6 +366,7 @@ def gather(
     *,
     is_running: bool | None = None,
     past: PastRenders | None = None,
+    reader: Reader | None = None,
 ) -> Overview:
     """Everything, now.
 
@@ -293,46 +377,163 @@ def gather(
         now: wall-clock seconds.
         is_running: whether a daemon has this state, where the caller knows; else it is looked up.
         past: keeps what the last renders took, for who asks again and again.
+        reader: keeps a shared ledger open, for the same.
 
     Raises:
         LedgerRefused: the ledger was written by another release.
         LedgerUnavailable: the ledger cannot be read.
     """
-    is_running = is_daemon_alive(state) if is_running is None else is_running
+    with closing(Reader(config, state)) as own, (reader or own).ledger() as ledger:
+        return _gather(ledger, config, paths, state, now, is_running=is_running, past=past or PastRenders())
+
+
+def _gather(
+    ledger: Ledger | None,
+    config: Config,
+    paths: Paths,
+    state: Path,
+    now: float,
+    *,
+    is_running: bool | None,
+    past: PastRenders,
+) -> Overview:
+    is_here = is_daemon_alive(state) if is_running is None else is_running
     inbox = _inbox(paths.inbox, config.grammar.base)
-    ledger = open_for_reading(config, state)
     if ledger is None:
-        nobody = DaemonView(is_running)
+        nobody = DaemonView(is_here)
         counts = {found.value: 0 for found in State}
         return Overview(
             now, display(str(paths.root)), display(str(state)), False,
             nobody, None, None, None, counts, 0, (), inbox, (),
         )  # fmt: skip
-    with closing(ledger):
-        glance = ledger.glance(MOST_FILES, MOST_JOBS)
-        account = _trouble(ledger.read_note("account"))
-        limited = Limited.from_note(ledger.read_note(LIMITED)) if is_running else None
-        experience = (past or PastRenders()).experience(ledger, now)
-        is_held = inbox.is_paused or account is not None or limited is not None
-        line = Line(experience, config.jobs.max_rendering, now, is_held=is_held)
-        outlooks = line.outlooks((jobs, counts) for _file, jobs, counts in glance.files)
-        return Overview(
-            at=now,
-            root=display(str(paths.root)),
-            state_folder=display(str(state)),
-            has_ledger=True,
-            daemon=_daemon(ledger.read_note("daemon"), is_running=is_running),
-            account=account,
-            cloud=_trouble(ledger.read_note("cloud")),
-            root_trouble=_trouble(ledger.read_note("root")),
-            counts=ledger.counts(),
-            file_count=glance.file_count,
-            files=tuple(_file(*found, outlook) for found, outlook in zip(glance.files, outlooks, strict=True)),
-            inbox=inbox,
-            filed=tuple(_filed(job_file, jobs) for job_file, jobs in ledger.latest_closed(MOST_FILED)),
-            limited=limited,
-            experience=experience,
-        )
+    glance = ledger.glance(MOST_FILES, MOST_JOBS)
+    if ledger.is_shared:
+        told = _told_by_several(ledger, now, is_running=bool(is_running))
+    else:
+        told = _told_by_one(ledger, is_running=is_here)
+    account = told.troubles.get("account")
+    experience = past.experience(ledger, now)
+    is_held = inbox.is_paused or account is not None or told.limited is not None
+    line = Line(experience, config.jobs.max_rendering, now, is_held=is_held)
+    outlooks = line.outlooks((jobs, counts) for _file, jobs, counts in glance.files)
+    return Overview(
+        at=now,
+        root=display(str(paths.root)),
+        state_folder=display(str(state)),
+        has_ledger=True,
+        daemon=told.daemon,
+        account=account,
+        cloud=told.troubles.get("cloud"),
+        root_trouble=told.troubles.get("root"),
+        counts=ledger.counts(),
+        file_count=glance.file_count,
+        files=tuple(
+            replace(_file(*found, outlook), host=display(glance.hosts.get(found[0].id, "")))
+            for found, outlook in zip(glance.files, outlooks, strict=True)
+        ),
+        inbox=inbox,
+        filed=tuple(_filed(job_file, jobs) for job_file, jobs in ledger.latest_closed(MOST_FILED)),
+        limited=told.limited,
+        experience=experience,
+        peers=told.peers,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What daemons have noted of themselves."""
+
+    daemon: DaemonView
+    troubles: Mapping[str, Trouble | None]
+    limited: Limited | None
+    peers: tuple[PeerView, ...] = ()
+
+
+def _told_by_one(ledger: Ledger, *, is_running: bool) -> _Told:
+    limited = Limited.from_note(ledger.read_note(LIMITED)) if is_running else None
+    troubles = {name: _trouble(ledger.read_note(name)) for name in ("account", "cloud", "root")}
+    return _Told(_daemon(ledger.read_note("daemon"), is_running=is_running), troubles, limited)
+
+
+def _told_by_several(ledger: Ledger, now: float, *, is_running: bool) -> _Told:
+    members = ledger.members()
+    alive = [member for member in members if member.is_alive]
+    speakers = alive or [member for member in members if not member.is_gone]
+    main = next((member for member in speakers if member.owner == ledger.owner), next(iter(speakers), None))
+    limits = (Limited.from_note(member.troubles.get(LIMITED)) for member in alive)
+    return _Told(
+        daemon=_daemon(main.daemon if main is not None else None, is_running=is_running or bool(alive)),
+        troubles={name: trouble_of(speakers, name) for name in ("account", "cloud", "root")},
+        limited=next((limit for limit in limits if limit is not None), None),
+        peers=peers_of(members, now),
+    )
+
+
+def trouble_of(members: Iterable[Member], name: str) -> Trouble | None:
+    """What one of several daemons is in trouble with; the first that says so, and on which machines it is so."""
+    found = [(member.host, _trouble(member.troubles.get(name))) for member in members if member.troubles.get(name)]
+    if not found:
+        return None
+    trouble = found[0][1] or Trouble("")
+    hosts = ", ".join(dict.fromkeys(display(host) for host, _trouble in found))
+    return replace(trouble, reason=f"{trouble.reason} (on {hosts})")
+
+
+def peers_of(members: Sequence[Member], now: float) -> tuple[PeerView, ...]:
+    """The daemons of a shared ledger: those that live, that do not answer, and that have gone and are missed.
+
+    Args:
+        members: as the ledger has them.
+        now: wall-clock seconds; who has gone long ago, or has another daemon on its machine, is not missed.
+    """
+    there = {member.host for member in members if not member.is_gone}
+    kept = [one for one in members if not one.is_gone or (one.host not in there and _is_missed(one, now))]
+    latest = {(member.host, member.owner if not member.is_gone else ""): member for member in kept}
+    ranks = list(Life)
+    return tuple(sorted(map(_peer, latest.values()), key=lambda peer: (ranks.index(peer.life), peer.host)))
+
+
+def peers_by_host(members: Sequence[Member], now: float) -> list[Peer]:
+    """The same for monitoring: one for each machine."""
+    found: dict[str, Peer] = {}
+    for view in peers_of(members, now):
+        other = found.get(view.host, Peer(view.host, False))
+        counts = {state: view.counts[state] + other.counts.get(state, 0) for state in view.counts}
+        found[view.host] = Peer(view.host, other.is_alive or view.life is Life.ALIVE, counts)
+    return list(found.values())
+
+
+def _is_missed(member: Member, now: float) -> bool:
+    return member.gone is not None and now - member.gone[0] < MISSED_SECONDS
+
+
+def _peer(member: Member) -> PeerView:
+    note: Mapping[str, Any] = member.daemon or {}
+    life = Life.GONE if member.is_gone else Life.ALIVE if member.is_alive else Life.SILENT
+    at, by = member.gone or (None, "")
+    since = {Life.ALIVE: note.get("started_at"), Life.GONE: at}.get(life)
+    troubles = {} if member.is_gone else {name: _trouble(value) for name, value in member.troubles.items()}
+    limited = Limited.from_note(member.troubles.get(LIMITED))
+    if limited is not None and not member.is_gone:
+        troubles[LIMITED] = Trouble(limited.english)
+    return PeerView(
+        host=display(member.host),
+        life=life,
+        since=since,
+        taken_over_by=display(by),
+        pid=note.get("pid"),
+        version=note.get("version"),
+        counts={state.value: member.counts.get(state, 0) for state in State},
+        waiting=member.waiting,
+        troubles={name: found for name, found in troubles.items() if found is not None and name != "paused"},
+    )
+
+
+def is_any_alive(ledger: Ledger | None, state: Path) -> bool:
+    """Whether a daemon takes up what is dropped: the one with this state, or any that shares the ledger."""
+    if ledger is None or not ledger.is_shared:
+        return is_daemon_alive(state)
+    return any(member.is_alive for member in ledger.members())
 
 
 def look_ahead(config: Config, paths: Paths, now: float) -> LookAhead:
@@ -456,6 +657,21 @@ def document(overview: Overview) -> dict[str, Any]:
             "renders": overview.experience.count,
             "render_seconds": round(overview.experience.typical_seconds, 1) if overview.experience.count else None,
         },
+        "daemons": [_peer_document(peer) for peer in overview.peers],
+    }
+
+
+def _peer_document(peer: PeerView) -> dict[str, Any]:
+    return {
+        "host": peer.host,
+        "state": peer.life,
+        "since": _time(peer.since),
+        "taken_over_by": peer.taken_over_by or None,
+        "pid": peer.pid,
+        "version": peer.version,
+        "counts": peer.counts,
+        "waiting": peer.waiting,
+        "troubles": {name: _trouble_document(trouble) for name, trouble in peer.troubles.items()},
     }
 
 
@@ -494,6 +710,7 @@ def _file_document(file: FileView) -> dict[str, Any]:
         ],
         "spoken_seconds": _seconds(file.outlook.spoken_seconds) if file.outlook else None,
         "ready_seconds": _seconds(file.outlook.ready_seconds) if file.outlook else None,
+        "host": file.host or None,
     }
 
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from daemon.core.display import display
 from daemon.core.job import State
+from daemon.core.status_page import Life
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,6 +33,7 @@ _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
 _LINES_AROUND: Final = 6
+MOST_PEERS: Final = 10
 _STYLES: Final = {
     State.QUEUED: "dim",
     State.EXPORTING: "yellow",
@@ -67,6 +69,9 @@ def _head(overview: Overview) -> Iterator[RenderableType]:
     line = Text("chromadrop ", style="bold", no_wrap=True, overflow="ellipsis")
     if daemon.is_running:
         facts = [f"pid {daemon.pid}" if daemon.pid else "", _since(daemon.started_at, overview.at)]
+        if has_several(overview):
+            alive = sum(peer.life is Life.ALIVE for peer in overview.peers)
+            facts = [f"on {_many(alive, 'machine')}"]
         line.append("is running", style="bold green")
         line.append(f" ({', '.join(fact for fact in facts if fact)})" if any(facts) else "", style="not bold")
     elif overview.has_ledger:
@@ -76,6 +81,40 @@ def _head(overview: Overview) -> Iterator[RenderableType]:
     line.append(f"  in {overview.root}", style="not bold dim")
     yield line
     yield from _troubles(overview)
+    if has_several(overview):
+        yield from _peers(overview)
+
+
+def has_several(overview: Overview) -> bool:
+    """Several daemons share the ledger, or one is missed: who has what is worth telling."""
+    return len(overview.peers) > 1 or any(peer.life is not Life.ALIVE for peer in overview.peers)
+
+
+_LIVES: Final = {
+    Life.ALIVE: ("alive", "green"),
+    Life.SILENT: ("not answering", "yellow"),
+    Life.GONE: ("gone", "dim"),
+}
+
+
+def _peers(overview: Overview) -> Iterator[Text]:
+    """A line for each daemon."""
+    widest = max(len(peer.host) for peer in overview.peers)
+    for peer in overview.peers[:MOST_PEERS]:
+        state, style = _LIVES[peer.life]
+        facts = [_since(peer.since, overview.at)]
+        facts += [f"taken over by {peer.taken_over_by}"] if peer.taken_over_by and peer.life is Life.GONE else []
+        facts += [f"version {peer.version}"] if peer.version else []
+        line = Text("  ", no_wrap=True, overflow="ellipsis").append(peer.host.ljust(widest))
+        line.append(f"  {state:<13}", style=style)
+        if peer.life is not Life.GONE:
+            line.append(f"  {_counted(peer.counts, 'nothing in work')}")
+        line.append(f"  {', '.join(fact for fact in facts if fact)}", style="dim")
+        for trouble in peer.troubles.values():
+            line.append(f"  ! {trouble.reason}", style="yellow")
+        yield line
+    if len(overview.peers) > MOST_PEERS:
+        yield Text(f"  … and {len(overview.peers) - MOST_PEERS:,} more", style="dim")
 
 
 def _troubles(overview: Overview) -> Iterator[RenderableType]:
@@ -115,7 +154,7 @@ def _work(overview: Overview, width: int, room: int | None) -> Iterator[Renderab
         return
     yield Text("")
     yield Text(f"{_many(overview.file_count, 'job file')} in work: {_counted(overview.counts)}", style="bold")
-    rows = [*_rows(overview)]
+    rows = [*_rows(overview, has_hosts=has_several(overview))]
     shown = rows if room is None else rows[:room]
     for group in _grouped(shown):
         yield group if isinstance(group, Text) else _job_table(group, overview.at, width)
@@ -131,6 +170,7 @@ class _Row:
     job: JobView
     file_name: str = ""
     expected: str = ""
+    host: str = ""
 
 
 def _job_table(rows: Iterable[_Row], now: float, width: int) -> Table:
@@ -165,12 +205,15 @@ def _unread(overview: Overview) -> int:
     return sum(overview.counts.values()) - sum(len(file.jobs) for file in overview.files)
 
 
-def _rows(overview: Overview) -> Iterator[Text | _Row]:
+def _rows(overview: Overview, *, has_hosts: bool) -> Iterator[Text | _Row]:
     for file in overview.files:
+        host = file.host if has_hosts else ""
         if file.job_count == 1 and file.jobs:
-            yield _Row(file.jobs[0], file.name, _expected(file))
+            yield _Row(file.jobs[0], file.name, _expected(file), host)
             continue
-        yield _file_line(file)
+        line = _file_line(file)
+        line.append(f"  on {host}" if host else "", style="dim")
+        yield line
         yield from (_Row(job) for job in file.jobs)
 
 
@@ -198,6 +241,7 @@ def _cells(row: _Row, now: float, *, is_wide: bool) -> list[RenderableType]:
     style = _STYLES[job.state]
     has_bar = job.state is State.RENDERING
     text = Text(f"{row.file_name}  ", style="bold") if row.file_name else Text()
+    text.append(f"on {row.host}  " if row.host else "", style="not bold dim")
     if job.reason:
         text.append(job.reason, style="not bold red" if job.state is State.FAILED else "not bold yellow")
     else:
@@ -300,6 +344,7 @@ def line(overview: Overview) -> str:
         parts.append("paused")
     if overview.limited is not None:
         parts.append(f"waits for tomorrow ({overview.limited.english})")
+    parts += [f"{peer.host} does not answer" for peer in overview.peers if peer.life is Life.SILENT]
     parts += [trouble.reason for trouble in (overview.root_trouble, overview.account, overview.cloud) if trouble]
     if overview.file_count:
         parts.append(_counted(overview.counts))
@@ -316,9 +361,9 @@ def line(overview: Overview) -> str:
 # --- small things ---------------------------------------------------------------------------------
 
 
-def _counted(counts: dict[str, int]) -> str:
+def _counted(counts: dict[str, int], nothing: str = "not valid") -> str:
     found = [f"{count} {state}" for state, count in counts.items() if count]
-    return ", ".join(found) or "not valid"
+    return ", ".join(found) or nothing
 
 
 def _many(count: int, what: str) -> str:

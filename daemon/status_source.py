@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from daemon.core import estimate, status_page
+from daemon.core.allowance import Limited
+from daemon.core.errors import LedgerUnavailable
 from daemon.core.job import State
 from daemon.core.job_file import Outcome
-from daemon.core.status_page import FailedFile, Made, OpenFile, Trouble, View
+from daemon.core.status_page import FailedFile, Life, Machine, Made, OpenFile, Trouble, View
 from daemon.core.vitals import STUCK_SECONDS, has_lasted
-from daemon.overview import MOST_FILES, MOST_JOBS, PastRenders, open_for_reading
+from daemon.edges.spool import read_small
+from daemon.overview import MOST_FILES, MOST_JOBS, PastRenders, Reader, peers_of, trouble_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
     from daemon.core.schedule import Instant
     from daemon.dispatcher import Summary
     from daemon.edges.inbox_watch import Pulse
-    from daemon.edges.ledger import Closed, Glance, Ledger
+    from daemon.edges.ledger import Closed, Glance, Ledger, Member
+    from daemon.overview import PeerView
 
 DAY_SECONDS: Final = 86_400.0
 DONE_DAYS: Final = 7
@@ -73,7 +77,9 @@ class StatusPages:
         self.live: Live | None = None
         self._config = config
         self._paths = paths
-        self._state = state
+        self._reader = Reader(config, state)
+        self._known: View | None = None
+        self._sign = ""
         self._lying = lying
         self._now = now
         self._past = PastRenders()
@@ -82,9 +88,20 @@ class StatusPages:
         """The page that hangs beside the folders.
 
         Raises:
-            LedgerUnavailable: the ledger cannot be read.
+            LedgerUnavailable: the ledger cannot be read, or another daemon, which can, makes the page.
         """
-        return _encoded(self._view())
+        view = self._view()
+        if view.records is not None and self._is_painted_by_another():
+            raise LedgerUnavailable("we are cut off from the ledger, and another daemon makes the page")
+        self._sign = status_page.sign(view)
+        return _encoded(view)
+
+    def _is_painted_by_another(self) -> bool:
+        """Whether the page that hangs there is not the one that we made last."""
+        with suppress(OSError):
+            begin = read_small(self._paths.root / status_page.NAME)
+            return bool(self._sign) and self._sign.encode() not in begin
+        return False
 
     def elsewhere(self) -> bytes:
         """The page where no link could lead to a file; raises as `in_root`.
@@ -98,6 +115,10 @@ class StatusPages:
         """The page of a daemon that has ended; raises as `in_root`."""
         return _encoded(replace(self._view(), is_ended=True))
 
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self._reader.close()
+
     def _stuck_since(self) -> float | None:
         live = self.live
         if live is None or self._now().monotonic - live.turned.monotonic <= STUCK_SECONDS:
@@ -106,11 +127,18 @@ class StatusPages:
 
     def _view(self) -> View:
         moment = self._now()
-        ledger = open_for_reading(self._config, self._state)
-        view = View(moment.wall, self._paths.root.name, lying=_on_the_wall(self._lying(), moment), done_days=DONE_DAYS)
-        if ledger is not None:
-            with closing(ledger):
-                view = self._with_work(view, ledger)
+        lying = _on_the_wall(self._lying(), moment)
+        view = View(moment.wall, self._paths.root.name, lying=lying, done_days=DONE_DAYS)
+        try:
+            with self._reader.ledger() as ledger:
+                if ledger is not None:
+                    view = self._with_work(view, ledger)
+        except LedgerUnavailable as error:
+            if self._known is None or not self._config.ledger.is_shared:
+                raise
+            view = replace(self._known, at=moment.wall, lying=lying, records=str(error))
+        else:
+            self._known = view
         return _with_troubles(view, self.live, moment) if self.live is not None else view
 
     def _with_work(self, view: View, ledger: Ledger) -> View:
@@ -118,13 +146,18 @@ class StatusPages:
         done_since = view.at - DONE_DAYS * DAY_SECONDS
         # Apart, for many of the one kind would push out the other; videos of a file that failed in part are videos.
         closed = [one for kind in Outcome for one in ledger.closed_since(done_since, MOST_FILES, MOST_JOBS, kind)]
-        note = ledger.read_note("account")
+        members = ledger.members() if ledger.is_shared else []
         root = self._paths.root
         lying = _lying_failed(ledger.failed_since(view.at - FAILED_DAYS * DAY_SECONDS, MOST_FAILED_LOOKED_FOR), root)
         failed = ledger.closed_among(lying[:MOST_FAILED], MOST_JOBS)
+        if ledger.is_shared:
+            view = _with_machines(view, members, ledger.owner, self.live)
+        else:
+            note = ledger.read_note("account")
+            account = Trouble(str(note.get("reason", "")), note.get("since")) if isinstance(note, dict) else None
+            view = replace(view, account=account)
         return replace(
             view,
-            account=Trouble(str(note.get("reason", "")), note.get("since")) if isinstance(note, dict) else None,
             counts=ledger.counts(),
             file_count=glance.file_count,
             files=tuple(self._in_work(glance, ledger, view.at)),
@@ -141,8 +174,9 @@ class StatusPages:
         is_held = summary is not None and bool(summary.trouble or summary.is_paused or summary.limited)
         line = estimate.Line(experience, self._config.jobs.max_rendering, at, is_held)
         outlooks = line.outlooks((jobs, counts) for _job_file, jobs, counts in glance.files)
+        hosts = glance.hosts if len(set(glance.hosts.values())) > 1 else {}
         for file, outlook in zip(glance.files, outlooks, strict=True):
-            yield OpenFile(*file, outlook)
+            yield OpenFile(*file, outlook, hosts.get(file[0].id, ""))
 
 
 def _encoded(view: View) -> bytes:
@@ -159,19 +193,58 @@ def _on_the_wall(lying: Lying, moment: Instant) -> Lying:
     return replace(lying, waiting=tuple(waiting))
 
 
+def _with_machines(view: View, members: Sequence[Member], ours: str, live: Live | None) -> View:
+    """With who shares the ledger, and what keeps any of those that live from ordering.
+
+    Args:
+        view: without it.
+        members: as the ledger has them.
+        ours: which of them we are.
+        live: what we know better of ourselves than the ledger.
+    """
+    others = [member for member in members if member.is_alive and member.owner != ours]
+    account, cloud = trouble_of(others, "account"), trouble_of(others, "cloud")
+    if live is not None and live.summary.trouble is not None:
+        account = trouble_of([member for member in members if member.owner == ours], "account") or account
+    limits = (Limited.from_note(member.troubles.get("limited")) for member in others)
+    return replace(
+        view,
+        machines=tuple(_machine(peer) for peer in peers_of(members, view.at)),
+        account=None if account is None else Trouble(account.reason, account.since),
+        cloud=None if cloud is None else Trouble(cloud.reason, cloud.since),
+        limited=next((limit for limit in limits if limit is not None), None),
+    )
+
+
+def _machine(peer: PeerView) -> Machine:
+    return Machine(
+        host=peer.host,
+        life=peer.life,
+        since=peer.since,
+        taken_over_by=peer.taken_over_by,
+        version=peer.version or "",
+        moving=peer.counts[State.RENDERING] + peer.counts[State.EXPORTING],
+        queued=peer.counts[State.QUEUED],
+        troubles=tuple(trouble.reason for trouble in peer.troubles.values()) if peer.life is Life.ALIVE else (),
+    )
+
+
 def _with_troubles(view: View, live: Live, moment: Instant) -> View:
     summary, pulse = live.summary, live.pulse
     folders = summary.folders if summary.folders and has_lasted(summary.folders, moment.monotonic) else None
     since = view.account.since if view.account is not None else None
+    # Where several share the ledger, the others' troubles stand there already.
+    account, cloud, limited = (view.account, view.cloud, view.limited) if view.machines else (None, None, None)
     return replace(
         view,
-        account=None if summary.trouble is None else Trouble(summary.trouble, since),
-        cloud=None if summary.cloud_reason is None else Trouble(summary.cloud_reason),
+        account=account if summary.trouble is None else Trouble(summary.trouble, since),
+        cloud=cloud if summary.cloud_reason is None else Trouble(summary.cloud_reason),
         root=None if summary.root_reason is None else Trouble(summary.root_reason),
         folders=None if folders is None else Trouble(folders.reason, folders.since.wall),
-        limited=summary.limited,
+        limited=summary.limited or limited,
         is_paused=summary.is_paused,
         is_ledger_away=summary.is_ledger_away,
+        records=view.records or summary.cut_reason,
         is_blind=not pulse.is_alive or pulse.held_since is not None,
         max_rendering=summary.max_rendering,
         traced=live.traced,

@@ -22,6 +22,8 @@ APART_SECONDS: Final = 2.0
 """Between two pages at least."""
 BEAT_SECONDS: Final = 30.0
 """A page where nothing has changed: it says that somebody is alive (`status_page.STALE_SECONDS`)."""
+PEERS_BEAT_SECONDS: Final = 5.0
+"""The same where other daemons share the ledger: what changes there nobody tells."""
 EASE_TIMES: Final = 20.0
 """A page that takes long is made more rarely: painting takes no more than a twentieth of the time."""
 
@@ -75,6 +77,7 @@ class StatusWatch:
         self._is_busy = False
         self._is_root_there = True
         self._is_held = False
+        self._beat_seconds = BEAT_SECONDS
         self._begun_at = float("-inf")
         self._free_at = float("-inf")
         self._trouble = ""
@@ -86,7 +89,7 @@ class StatusWatch:
             return None
         if self._is_changed:
             return self._free_at
-        return max(self._free_at, self._begun_at + BEAT_SECONDS) if self._is_wanted else None
+        return max(self._free_at, self._begun_at + self._beat_seconds) if self._is_wanted else None
 
     def changed(self) -> None:
         """Something that the page tells is not so any more."""
@@ -96,6 +99,11 @@ class StatusWatch:
         """Whether another daemon makes the page."""
         self._is_changed |= self._is_held and not is_held and self._is_wanted
         self._is_held = is_held
+
+    def on_peers(self, *, has_peers: bool) -> None:
+        """Other daemons have come or gone."""
+        self._beat_seconds = PEERS_BEAT_SECONDS if has_peers else BEAT_SECONDS
+        self.changed()
 
     def want(self, *, is_wanted: bool) -> None:
         """Whether there is to be a page from now on."""

@@ -40,6 +40,7 @@ SETTINGS: Final = {
     "log_lock_waits": "on",
     "log_line_prefix": "%m %p %a ",
 }
+DURABLE: Final = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "128MB", "max_wal_size": "1GB"}
 _ROOM_BYTES: Final = 2 << 30
 _SIGNALS: Final = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
@@ -116,6 +117,7 @@ class Server:
         password: None: everybody is trusted. Else TCP needs it, by SCRAM, and TLS with ``certificate``.
         settings: of postgresql.conf, over ``SETTINGS``.
         launcher: what it is started through, such as ``nsenter``.
+        is_durable: as in earnest: on a disk, and what is committed survives a power cut.
     """
 
     def __init__(
@@ -126,14 +128,17 @@ class Server:
         password: str | None = None,
         settings: dict[str, str] | None = None,
         launcher: tuple[str, ...] = (),
+        is_durable: bool = False,
     ) -> None:
         self.host = host
         self.password = password
-        self.folder = Path(tempfile.mkdtemp(prefix="pg", dir=_memory()))  # short: a socket lies in it
+        self.folder = Path(
+            tempfile.mkdtemp(prefix="pg", dir=None if is_durable else _memory())
+        )  # short: a socket lies in it
         self.certificate = self.folder / "server.crt"
         self._data = self.folder / "data"
         self._log = self.folder / "log"
-        self._settings = SETTINGS | (settings or {})
+        self._settings = SETTINGS | (DURABLE if is_durable else {}) | (settings or {})
         self._launcher = launcher
         self._process: subprocess.Popen[bytes] | None = None
         self._user = _unprivileged()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from daemon.core.vitals import Peer
 from daemon.edges.health.figures import Figures
 
 ROOT = Path(__file__).parent.parent
@@ -25,11 +26,16 @@ LATER = {"instance", "job", "le"}
 """Labels that Prometheus adds, or that a histogram always has."""
 
 
+def figures() -> Figures:
+    """With all that there can be."""
+    return Figures(version="1", booted_at=5.0, clock=lambda: 0.0, peers=lambda: [Peer("mac-a", is_alive=True)])
+
+
 @cache
 def series() -> dict[str, dict[str, set[str]]]:
     """What /metrics has: by name of the series, the values of each label."""
     found: dict[str, dict[str, set[str]]] = {"up": {}}
-    for family in Figures(version="1", booted_at=5.0, clock=lambda: 0.0).registry.collect():
+    for family in figures().registry.collect():
         for sample in family.samples:
             labels = found.setdefault(sample.name, {})
             for name, value in sample.labels.items():
@@ -95,15 +101,15 @@ def test_every_figure_of_ours_is_shown_or_watched() -> None:
 def test_the_table_of_figures_is_what_there_is() -> None:
     """README names each figure, its type, and the values of its label."""
     readme = (ROOT / "README.md").read_text("utf-8").split("\n## Monitoring\n", 1)[1].split("\n## ", 1)[0]
-    rows = re.findall(r"^\| `(chromadrop_\w+)(?:\{(\w+)\})?` \| (?:`([^|]+)`)? ?\|", readme, re.MULTILINE)
+    rows = re.findall(r"^\| `(chromadrop_\w+)(?:\{([\w,]+)\})?` \| (?:`([^|]+)`)? ?\|", readme, re.MULTILINE)
     written = {name: (label, set(values.split("` `")) - {""}) for name, label, values in rows}
     there = {}
-    for family in Figures(version="1", booted_at=5.0, clock=lambda: 0.0).registry.collect():
+    for family in figures().registry.collect():
         if family.name.startswith("chromadrop"):
             name = {"counter": f"{family.name}_total", "info": f"{family.name}_info"}.get(family.type, family.name)
-            labels = {pair for sample in family.samples for pair in sample.labels.items() if pair[0] != "le"}
-            label = next((label for label, _ in labels), "")
-            there[name] = (label, set() if label == "version" else {value for _, value in labels})
+            pairs = [pair for sample in family.samples for pair in sample.labels.items() if pair[0] != "le"]
+            labels = ",".join(dict.fromkeys(label for label, _ in pairs))
+            there[name] = (labels, {value for label, value in pairs if label not in {"version", "host"}})
     assert written == there
 
 
@@ -185,7 +191,7 @@ def test_the_alerts_are_rules() -> None:
 def test_the_figures_are_named_as_prometheus_likes_them() -> None:
     """Its own lint: units, suffixes, help."""
     assert PROMTOOL is not None
-    body, _ = Figures(version="1", booted_at=5.0, clock=lambda: 0.0).page("")
+    body, _ = figures().page("")
     ended = subprocess.run([PROMTOOL, "check", "metrics"], input=body, capture_output=True, check=False)
     said = (ended.stdout + ended.stderr).decode().splitlines()
     assert [line for line in said if line.startswith("chromadrop") and "_created" not in line] == []
@@ -204,6 +210,7 @@ BUSY = {
     "chromadrop_max_rendering{}": "20x999",
     "chromadrop_paused{}": "0x999",
     "chromadrop_limited{}": "0x999",
+    "chromadrop_peers{}": "2x999",
     "chromadrop_exports_total{outcome='accepted'}": "0+1x999",
     "chromadrop_jobs_settled_total{outcome='done'}": "0+1x999",
     "chromadrop_jobs_settled_total{outcome='refused'}": "0x999",
@@ -223,6 +230,7 @@ SOUNDS: dict[str, tuple[dict[str, str], str]] = {
     "ChromadropRootLost": ({"chromadrop_up{part='root'}": "1x9 0x999"}, "20m"),
     "ChromadropFoldersIll": ({"chromadrop_up{part='folders'}": "1x9 0x999"}, "20m"),
     "ChromadropLedgerAway": ({"chromadrop_up{part='ledger'}": "1x9 0x999"}, "20m"),
+    "ChromadropPeerGone": ({"chromadrop_peers{}": "2x9 1x999"}, "30m"),
     "ChromadropStuck": ({"chromadrop_up{part='scanner'}": "1x9 0x999"}, "20m"),
     "ChromadropCloudAway": ({"chromadrop_up{part='cloud'}": "1x9 0x999"}, "40m"),
     "ChromadropInDoubt": ({"chromadrop_jobs_settled_total{outcome='in_doubt'}": "0x20 1x999"}, "40m"),
@@ -239,6 +247,7 @@ SOUNDS: dict[str, tuple[dict[str, str], str]] = {
 
 SILENT: dict[str, tuple[dict[str, str], str]] = {
     "a short outage": ({"chromadrop_up{part='cloud'}": "1x9 0x10 1x999"}, "25m"),
+    "a daemon that is started again": ({"chromadrop_peers{}": "2x9 1x5 2x999"}, "30m"),
     "few jobs fail": ({"chromadrop_jobs_settled_total{outcome='refused'}": "0x30 2x999"}, "60m"),
     "full": ({"chromadrop_exports_total{outcome='accepted'}": "5x999"}, "90m"),
     "paused": (

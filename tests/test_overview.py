@@ -179,10 +179,10 @@ def test_the_document_keeps_its_keys(tmp_path: Path) -> None:
         found = document(_gather(story))
     assert list(found) == [
         "at", "root", "state_folder", "has_ledger", "daemon", "troubles", "paused", "inbox", "counts", "file_count",
-        "files", "filed", "limited", "experience",
+        "files", "filed", "limited", "experience", "daemons",
     ]  # fmt: skip
     assert list(found["files"][0]) == [
-        "file", "claimed_at", "outcome", "problems", "counts", "jobs", "spoken_seconds", "ready_seconds",
+        "file", "claimed_at", "outcome", "problems", "counts", "jobs", "spoken_seconds", "ready_seconds", "host",
     ]  # fmt: skip
     assert list(found["files"][0]["jobs"][0]) == [
         "n", "state", "percent", "project_id", "text", "since", "reason", "paid", "video",

@@ -13,8 +13,8 @@ from daemon.edges.logs import EVENTS
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 FAMILIES = (
-    "account batch cloud config credential daemon defaults drop http job ledger library models notice page queue root "
-    "scan spool watch"
+    "account batch cloud config credential daemon defaults drop http job ledger library lifeline models notice page "
+    "peer queue root scan spool watch"
 )
 EVENT = re.compile(rf"(?:{FAMILIES.replace(' ', '|')})\.[a-z_]+")
 # Names of attributes and keys that look like events and are none.

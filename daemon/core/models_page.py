@@ -78,6 +78,7 @@ _SCRIPT: Final = (
 (() => {"""
     + LANGUAGE
     + """\
+  root.lang = spoken(remembered());
   document.addEventListener("error", event => {
     if (event.target instanceof HTMLImageElement) event.target.hidden = true;
   }, true);

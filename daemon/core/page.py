@@ -49,10 +49,13 @@ LANGUAGE: Final = """
   const remember = language => { try { localStorage.setItem(KEY, language); } catch { /* not on this drive */ } };
   const fold = text => text.normalize("NFKC").toLowerCase();
   const isKorean = (navigator.language || "").toLowerCase().startsWith("ko");
-  root.lang = { en: "en", ko: "ko" }[remembered()] || (isKorean ? "ko" : "en");
+  const spoken = chosen => ({ en: "en", ko: "ko" })[chosen] || (isKorean ? "ko" : "en");
   root.classList.add("scripted");
 """
-"""The beginning of a page's script: the reader's language before anything is drawn, and ``fold`` for searching."""
+"""The beginning of a page's script: what language its reader speaks, and ``fold`` for searching.
+
+The rest sets ``root.lang`` before anything is drawn.
+"""
 
 LANGUAGE_BUTTON: Final = (
     '<button type="button" id="language"><span class="en" lang="ko">한국어</span>'

@@ -7,6 +7,7 @@ a page that was opened as a file can read no other one.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -46,6 +47,7 @@ MOST_VIDEOS: Final = 200
 """So many can be played in the page; of more there are links."""
 MOST_CHARACTERS: Final = 600
 """Of what the cloud said; error.txt has all of it."""
+MOST_MACHINES: Final = 50
 MOST_PROBLEMS: Final = 30
 MOST_FAILED_JOBS: Final = 20
 """Of one job file; error.txt has all of them."""
@@ -84,12 +86,47 @@ class OpenFile:
         jobs: those that are shown.
         counts: how many of all of its jobs are in each state.
         outlook: what can be expected of it; None where nobody has asked.
+        host: on which machine it is, where that is worth telling; else empty.
     """
 
     job_file: JobFile
     jobs: tuple[Job, ...]
     counts: Mapping[str, int]
     outlook: Outlook | None = None
+    host: str = ""
+
+
+class Life(enum.StrEnum):
+    """Whether the daemon of a machine is there."""
+
+    ALIVE = "alive"
+    SILENT = "silent"  # it ended, or its machine did, and nobody has taken its jobs over yet
+    GONE = "gone"  # another one goes on with its jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine whose daemon shares the ledger with others.
+
+    Attributes:
+        host: its name.
+        life: whether its daemon is there.
+        since: wall-clock seconds when that started, or was taken over; None where nobody knows.
+        taken_over_by: the machine that goes on with its jobs; empty for none.
+        version: of chromadrop.
+        moving: videos being made there.
+        queued: jobs in line there.
+        troubles: what is wrong there, in plain words.
+    """
+
+    host: str
+    life: Life
+    since: float | None = None
+    taken_over_by: str = ""
+    version: str = ""
+    moving: int = 0
+    queued: int = 0
+    troubles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +173,9 @@ class View:
         limited: why nothing more is ordered today; None where it is.
         is_paused: ``inbox/PAUSE`` is there.
         is_ledger_away: nothing is asked until it can be written.
+        records: why the ledger, which several machines share, cannot be reached; what is told is of before. None where
+            it can.
+        machines: that share the ledger; empty where there is one.
         is_blind: inbox/ is not looked through: its file server does not answer, or the scanner has ended.
         lying: what lies in inbox/; its times are wall-clock seconds here.
         files: in work, oldest first; some of them.
@@ -162,6 +202,8 @@ class View:
     limited: Limited | None = None
     is_paused: bool = False
     is_ledger_away: bool = False
+    records: str | None = None
+    machines: tuple[Machine, ...] = ()
     is_blind: bool = False
     lying: Lying = field(default_factory=Lying)
     files: tuple[OpenFile, ...] = ()
@@ -187,6 +229,7 @@ def page(view: View) -> str:
             "<main>",
             *_making(view),
             *_waiting(view),
+            *_machines(view),
             *_failed(view),
             *_done(view),
             f'<p id="nothing" class="empty" hidden>{both("Nothing is found.", "찾은 결과가 없습니다.")}</p>',
@@ -196,6 +239,15 @@ def page(view: View) -> str:
     )
 
 
+def sign(view: View) -> str:
+    """By which a page is known from an earlier or a later one; it stands in its first 64 KiB."""
+    return _signed(view.at)
+
+
+def _signed(wall: float) -> str:
+    return f'data-at="{_iso(wall)}"'
+
+
 # --- the top --------------------------------------------------------------------------------------
 
 
@@ -203,7 +255,7 @@ def _top(view: View) -> Iterator[str]:
     signed_at = view.at if view.stuck_since is None else view.stuck_since
     # Either way a banner of its own says more than that the page is old.
     ended = " data-ended" if view.is_ended or view.stuck_since is not None else ""
-    yield f'<header id="top" data-at="{_iso(signed_at)}" data-stale="{STALE_SECONDS}"{ended}>'
+    yield f'<header id="top" {_signed(signed_at)} data-stale="{STALE_SECONDS}"{ended}>'
     yield f"<h1>{both('What is going on', '진행 상황')}</h1>"
     folder = f'<bdi class="folder">{_shown(view.folder)}</bdi> · ' if view.folder else ""
     sign = both("last sign", "마지막 신호")
@@ -255,7 +307,7 @@ def _banners(view: View) -> Iterator[str]:
     yield from _troubles(view)
     is_at_work = not view.is_ended and view.stuck_since is None
     is_well = is_at_work and not (view.account or view.cloud or view.root or view.is_paused or view.limited)
-    if is_well and not (view.folders or view.is_ledger_away or view.is_blind):
+    if is_well and not (view.folders or view.is_ledger_away or view.records or view.is_blind):
         yield (
             '<div id="well" class="banner good"><strong>'
             f"{both('chromadrop is at work, and the account is well', 'chromadrop이 작동 중이며 계정도 정상입니다')}"
@@ -321,17 +373,7 @@ def _troubles(view: View) -> Iterator[str]:
                 "inbox/를 살펴보려 하지만 파일 서버가 응답하지 않습니다. 이미 진행 중인 영상은 계속됩니다.",
             ),
         )
-    if view.is_ledger_away:
-        yield _banner(
-            "bad",
-            both("The records cannot be written", "기록을 쓸 수 없습니다"),
-            both(
-                "Nothing is ordered until they can: that is how nothing is paid twice. Is the disk of the computer "
-                "that chromadrop runs on full?",
-                "두 번 결제되는 일이 없도록, 기록할 수 있을 때까지 아무것도 주문하지 않습니다. chromadrop이 실행되는 "
-                "컴퓨터의 디스크가 가득 찼는지 확인하세요.",
-            ),
-        )
+    yield from _troubles_of_records(view)
     if view.limited is not None:
         until = _time(view.limited.until)
         yield _banner(
@@ -352,6 +394,43 @@ def _troubles(view: View) -> Iterator[str]:
                 "before goes on.",
                 "inbox/에 PAUSE 파일이 있습니다. 그 파일을 지울 때까지 영상을 주문하지 않습니다. 이미 주문한 영상은 "
                 "계속됩니다.",
+            ),
+        )
+
+
+def _troubles_of_records(view: View) -> Iterator[str]:
+    silent = [machine for machine in view.machines if machine.life is Life.SILENT]
+    if silent and not view.is_ended:
+        names = ", ".join(f"<bdi>{_shown(machine.host)}</bdi>" for machine in silent)
+        yield _banner(
+            "wait",
+            both("A computer does not answer", "응답하지 않는 컴퓨터가 있습니다") + f": {names}",
+            both(
+                "Another one takes its work over in a moment; nothing is lost and nothing is paid twice.",
+                "곧 다른 컴퓨터가 그 작업을 이어받습니다. 잃어버리는 것은 없고 두 번 결제되지도 않습니다.",
+            ),
+        )
+    if view.records is not None:
+        yield _banner(
+            "bad",
+            both("The records cannot be reached", "기록에 접근할 수 없습니다"),
+            f"{_quoted(view.records)} "
+            + both(
+                "The database that the computers share does not answer. Nothing is ordered until it does: that is how "
+                "nothing is paid twice. All goes on by itself then; below is what was known last.",
+                "여러 컴퓨터가 함께 쓰는 데이터베이스가 응답하지 않습니다. 두 번 결제되는 일이 없도록, 응답할 때까지 "
+                "아무것도 주문하지 않습니다. 그 뒤에는 저절로 계속됩니다. 아래 내용은 마지막으로 확인된 상태입니다.",
+            ),
+        )
+    elif view.is_ledger_away:
+        yield _banner(
+            "bad",
+            both("The records cannot be written", "기록을 쓸 수 없습니다"),
+            both(
+                "Nothing is ordered until they can: that is how nothing is paid twice. Is the disk of the computer "
+                "that chromadrop runs on full?",
+                "두 번 결제되는 일이 없도록, 기록할 수 있을 때까지 아무것도 주문하지 않습니다. chromadrop이 실행되는 "
+                "컴퓨터의 디스크가 가득 찼는지 확인하세요.",
             ),
         )
 
@@ -415,6 +494,8 @@ def _open_file(file: OpenFile, view: View) -> str:
     words = _how_far(job_file, done, total)
     if file.outlook is not None and job_file.outcome is None and not view.is_ended:
         words += f" · {both(_shown(file.outlook.english), _shown(file.outlook.korean))}"
+    if file.host:
+        words += f" · {_on(file.host)}"
     lines = [_file_head("file", job_file.id, job_file.name, words)]
     rows, left = _fitting(moving, lambda job: _moving(job, total, view), _MOVING_BYTES)
     failures, _ = _fitting(failed, lambda job: _failed_meanwhile(job, total), _FAILED_MEANWHILE_BYTES)
@@ -609,6 +690,58 @@ def _lies(name: str, words: str, since: str, *, needs_person: bool) -> str:
     kind = " warn" if needs_person else ""
     small = f'<p class="small">{since}</p>' if since else ""
     return f'<li class="entry{kind}"><h3>{_path(name)}</h3><p>{words}</p>{small}</li>'
+
+
+# --- the machines ---------------------------------------------------------------------------------
+
+_LIVES: Final = {
+    Life.ALIVE: ("at work", "작동 중"),
+    Life.SILENT: (
+        "does not answer; another computer takes its work over in a moment",
+        "응답하지 않습니다. 곧 다른 컴퓨터가 작업을 이어받습니다",
+    ),
+    Life.GONE: ("gone; nothing waits for it", "꺼졌습니다. 기다리는 작업은 없습니다"),
+}
+
+
+def _machines(view: View) -> Iterator[str]:
+    """Where there are several, or one is missed."""
+    if len(view.machines) < 2 and all(machine.life is Life.ALIVE for machine in view.machines):  # noqa: PLR2004
+        return
+    yield _section("machines", both("Computers", "컴퓨터"))
+    yield '<ul class="card list">'
+    yield from map(_machine, view.machines[:MOST_MACHINES])
+    yield "</ul>"
+    more = len(view.machines) - MOST_MACHINES
+    if more > 0:
+        yield _more(both(f"and {more:,} more", f"그 밖에 {more:,}대"))
+    yield "</section>"
+
+
+def _machine(machine: Machine) -> str:
+    english, korean = _LIVES[machine.life]
+    if machine.life is Life.GONE and machine.taken_over_by:
+        other = f"<bdi>{_shown(machine.taken_over_by)}</bdi>"
+        english, korean = f"gone; {other} goes on with its work", f"꺼졌습니다. {other}에서 작업을 이어받았습니다"
+    words = both(english, korean)
+    if machine.moving or machine.queued:
+        words += " · " + both(
+            f"{machine.moving:,} being made, {machine.queued:,} in line",
+            f"제작 중 {machine.moving:,}개, 대기열 {machine.queued:,}개",
+        )
+    small = [_from(machine.since)] if machine.since is not None else []
+    small += [_shown(f"chromadrop {machine.version}")] if machine.version else []
+    troubles = "".join(f'<p class="reason">{_quoted(trouble)}</p>' for trouble in machine.troubles)
+    kind = "" if machine.life is Life.ALIVE and not machine.troubles else " warn"
+    return (
+        f'<li class="entry{kind}"><h3><bdi>{_shown(machine.host)}</bdi></h3><p>{words}</p>{troubles}'
+        f'<p class="small">{" · ".join(small)}</p></li>'
+    )
+
+
+def _on(host: str) -> str:
+    name = f"<bdi>{_shown(host)}</bdi>"
+    return both(f"on {name}", f"{name}에서")
 
 
 # --- what failed ----------------------------------------------------------------------------------

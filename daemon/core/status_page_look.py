@@ -144,18 +144,20 @@ SCRIPT: Final = (
     + """\
   const RELOAD = 10000, TOUCHED = 4000, SKEWED = 20000;
   const MARK = "chromadrop-status " + location.pathname + " ";
-  const kept = () => {
-    let text = null;
-    try { text = sessionStorage.getItem(MARK); } catch { /* not on this drive */ }
-    if (text === null && history.state) text = history.state[MARK] ?? null;
-    try { return JSON.parse(text) || {}; } catch { return {}; }
-  };
+  // Kept twice, and the later counts: a busy Chromium now and then cuts a page that asks early off from its storage,
+  // so that it reads what is old and writes in vain; and the history has nothing of a page that is opened anew.
+  const parsed = read => { try { return JSON.parse(read()) || {}; } catch { return {}; } };
+  const entry = parsed(() => history.state[MARK]);
+  const stored = parsed(() => sessionStorage.getItem(MARK));
+  const before = entry.at > (stored.at || 0) ? entry : stored;
+  let at = before.at || 0;
   const keep = value => {
-    const text = JSON.stringify(value);
-    try { sessionStorage.setItem(MARK, text); return; } catch { /* the tab's history outlives the page too */ }
-    try { history.replaceState({ [MARK]: text }, ""); } catch { /* then it begins anew each time */ }
+    at = Math.max(at + 1, Date.now()); // later than all before, also when the clock was set back
+    const text = JSON.stringify({ ...value, at });
+    try { history.replaceState({ [MARK]: text }, ""); } catch { /* not on this drive */ }
+    try { sessionStorage.setItem(MARK, text); } catch { /* with neither it begins anew each time */ }
   };
-  const before = kept();
+  root.lang = spoken(entry.at ? before.language : remembered() ?? before.language);
   const loaded = Date.now();
   try { history.scrollRestoration = "manual"; } catch { /* it jumps, then */ }
 
@@ -303,12 +305,16 @@ SCRIPT: Final = (
       const first = scrollY > TOP && seen.find(element => element.getBoundingClientRect().bottom > TOP);
       return first ? { id: first.id, top: first.getBoundingClientRect().top } : null;
     };
-    const scrollBack = turns => {
+    const scrollBack = (turns, last) => {
       const element = before.anchor && document.getElementById(before.anchor.id);
       if (!element || element.hidden) { scrollTo(0, before.y || 0); return; }
+      const onPage = () => scrollY + element.getBoundingClientRect().top;
+      // The element is where it was, the view is not: its reader has scrolled meanwhile.
+      if (last && last.y !== scrollY && Math.abs(last.onPage - onPage()) < 1) return;
       scrollBy(0, element.getBoundingClientRect().top - before.anchor.top);
+      const now = { y: scrollY, onPage: onPage() };
       // What was not drawn before may be of another height than was thought.
-      if (turns > 0) requestAnimationFrame(() => scrollBack(turns - 1));
+      if (turns > 0) requestAnimationFrame(() => scrollBack(turns - 1, now));
     };
     const moment = () => {
       const half = videos.find(video => video.currentTime > 0 && !video.ended);
@@ -323,7 +329,6 @@ SCRIPT: Final = (
     };
     const restore = () => {
       for (const element of document.querySelectorAll("details")) element.open = opened.has(element.id);
-      if (before.language && before.language !== root.lang && remembered() === null) root.lang = before.language;
       if (before.query) field.value = before.query;
       const choice = before.ground && document.querySelector(`.grounds input[value="${CSS.escape(before.ground)}"]`);
       if (choice) { choice.checked = true; ground(before.ground); }
@@ -370,6 +375,7 @@ SCRIPT: Final = (
         remember(root.lang);
         speak();
         if (field.value) search();
+        keep(moment());
       }
     });
   };

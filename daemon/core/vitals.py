@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from daemon.core.folder_trouble import FolderTrouble
     from daemon.core.job import Deferred
@@ -65,6 +65,8 @@ class Vitals:
         is_stopping: asked to stop.
         is_limited: as much was ordered today as is allowed.
         folders: what keeps files and videos waiting for our own folders; None for nothing.
+        cut: why the ledger, which several daemons have, does not know that we live; None where it does.
+        peers: other daemons that have the same ledger and live.
     """
 
     turned_at: float
@@ -85,6 +87,23 @@ class Vitals:
     is_stopping: bool = False
     is_limited: bool = False
     folders: FolderTrouble | None = None
+    cut: str | None = None
+    peers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One machine's daemons, of all that share a ledger.
+
+    Attributes:
+        host: its name.
+        is_alive: one is alive there.
+        counts: jobs of unfinished files that are theirs, by state.
+    """
+
+    host: str
+    is_alive: bool
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +136,17 @@ def _reasons(vitals: Vitals, now: float) -> Iterator[tuple[Part, str | None]]:
     yield Part.ROOT, vitals.root or held
     folders = vitals.folders
     yield Part.FOLDERS, folders.reason if folders is not None and has_lasted(folders, now) else None
-    yield Part.LEDGER, "it cannot be written: nothing new is asked for until it can" if vitals.is_ledger_away else None
+    yield Part.LEDGER, _of_ledger(vitals)
     yield Part.SCANNER, None if vitals.is_scanner_alive else "it has ended or hangs: no drop is seen"
     still = now - vitals.turned_at
     yield Part.MAIN_LOOP, f"it has not turned for {still:.0f} s" if still > STUCK_SECONDS else None
+
+
+def _of_ledger(vitals: Vitals) -> str | None:
+    if vitals.cut is not None:
+        waits = "nothing is asked for until it is back; others that are not cut off go on with our jobs"
+        return f"cut off from it: {vitals.cut}; {waits}"
+    return "it cannot be written: nothing new is asked for until it can" if vitals.is_ledger_away else None
 
 
 def has_lasted(trouble: FolderTrouble, now: float) -> bool:

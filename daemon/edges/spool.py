@@ -652,6 +652,9 @@ class Spool:
             self._permits.make_folder(wanted.parent)
             self._permits.fit_video(part, wanted.parent)
             noted = self._noted(job_id)
+            if noted is not None and self._machine and self._is_there(noted):
+                part.unlink()  # another daemon, which was taken over meanwhile, has just made it visible
+                return noted
             if noted is not None:
                 _remove_placeholder(self.places.root / noted.path)
             number = first_free(lambda n: os.path.lexists(_numbered_path(wanted, n)))
@@ -684,7 +687,7 @@ class Spool:
                 if not _is_one_file(part, target):
                     return None
                 part.unlink()  # stopped between link and unlink
-            if target.lstat().st_size == video.bytes and _digest(target) == video.sha256:
+            if self._is_there(video):
                 _sync_folder(target.parent)
                 return video
         except (FileNotFoundError, NotADirectoryError):
@@ -692,6 +695,12 @@ class Spool:
         except OSError as error:  # whether it is there must not be guessed: it would come a second time
             raise FilingDeferred(f"cannot look at {display(video.path)}: {error.strerror or error}") from error
         return None
+
+    def _is_there(self, video: Video) -> bool:
+        target = self.places.root / video.path
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return target.lstat().st_size == video.bytes and _digest(target) == video.sha256
+        return False
 
     def _note(self, job_id: int) -> Path:
         """Where it is noted under which name a video is about to appear: one note, whoever of us writes it."""

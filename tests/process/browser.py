@@ -22,6 +22,13 @@ _FLAGS: Final = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-pipe",
     "--no-proxy-server",
 )  # fmt: skip
+_LEAVING: Final = ("navigated or closed", "context was destroyed", "find default execution context", "was collected")
+"""What an evaluation ends with whose page is left (Chromium's words)."""
+_LOOK_MILLISECONDS: Final = 500
+
+
+class PageLeftError(AssertionError):
+    """The page was left, or made new, while a script ran on it; how far that came is not known."""
 
 
 class Browser:
@@ -53,6 +60,7 @@ class Browser:
         self._seen: list[dict[str, Any]] = []
         self._settings: tuple[tuple[str, dict[str, Any]], ...] = (
             ("Page.enable", {}),
+            ("Page.setLifecycleEventsEnabled", {"enabled": True}),
             ("Runtime.enable", {}),
             ("Log.enable", {}),
             ("Emulation.setDeviceMetricsOverride", _metrics(width)),
@@ -78,11 +86,18 @@ class Browser:
         )
         os.close(theirs)
         os.close(others)
+        try:
+            self._attach()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _attach(self) -> None:
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for method, arguments in self._settings:
             self.call(method, **arguments)
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._session = ""
@@ -98,29 +113,43 @@ class Browser:
             self._process.wait()
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
-        """One command, and what it returns."""
+        """One command, and what it returns.
+
+        Raises:
+            PageLeftError: the page it was for is no longer there.
+        """
         self._number += 1
         message = {"id": self._number, "method": method, "params": arguments}
         if self._session:
             message["sessionId"] = self._session
         os.write(self._to, json.dumps(message).encode() + b"\0")
         answer = self._next(lambda found: found.get("id") == self._number)
+        if any(words in str(answer.get("error", "")) for words in _LEAVING):
+            raise PageLeftError(method, answer)
         assert "error" not in answer, (method, answer)
         result: dict[str, Any] = answer["result"]
         return result
 
     def open(self, address: str) -> None:
         """Go there, and wait until all is loaded that is not loaded lazily."""
-        self.call("Page.navigate", url=address)
-        self._next(lambda found: found.get("method") == "Page.loadEventFired")
+        begin = len(self._seen)
+        went = self.call("Page.navigate", url=address)
+        assert "errorText" not in went, went
+        wanted = (went["loaderId"], "load")
+        if wanted not in map(_stage, self._seen[begin:]):
+            self._next(lambda found: _stage(found) == wanted)
 
     def go_on(self, script: str) -> None:
         """Do something by which the page is loaded again sooner or later, and wait until it is."""
-        self.run(f"setTimeout(() => {{ {script} }}); 0")
-        self._next(lambda found: found.get("method") == "Page.loadEventFired")
+        left = self.run(f"setTimeout(() => {{ {script} }}); String(performance.timeOrigin)")
+        self.wait_for(f"String(performance.timeOrigin) !== '{left}'")
 
     def run(self, script: str) -> Any:
-        """The value of an expression on the page; a promise is waited for. As if a person had just clicked."""
+        """The value of an expression on the page; a promise is waited for. As if a person had just clicked.
+
+        Raises:
+            PageLeftError: the page was made new meanwhile; nobody knows what the script has done, so it is run once.
+        """
         found = self.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
         )
@@ -128,19 +157,21 @@ class Browser:
         return found["result"].get("value")
 
     def wait_for(self, condition: str) -> None:
-        """Until an expression on the page holds, also when the page is made new meanwhile."""
-        for _ in range(5):
-            try:
-                self._wait_for(condition)
-            except AssertionError as error:
-                if "navigated or closed" not in str(error):
-                    raise
-            else:
-                return
-        self._wait_for(condition)
+        """Until an expression holds on a page that is loaded, also when the page is made new meanwhile."""
+        look = (
+            f"new Promise(done => {{ const end = performance.now() + {_LOOK_MILLISECONDS}; const look = () => {{"
+            f"if (document.readyState === 'complete' && ({condition})) done(true);"
+            "else if (performance.now() > end) done(false); else setTimeout(look, 5); }; look(); })"
+        )
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self._sees(look):
+            assert time.monotonic() < deadline, f"it never came: {condition}"
 
-    def _wait_for(self, condition: str) -> None:
-        self.run(f"new Promise(done => {{ const look = () => ({condition}) ? done() : setTimeout(look, 5); look(); }})")
+    def _sees(self, look: str) -> bool:
+        try:
+            return bool(self.run(look))
+        except PageLeftError:
+            return False
 
     def errors(self) -> list[str]:
         """What the console has to complain of, but for pictures that do not load."""
@@ -170,3 +201,10 @@ def _metrics(width: int) -> dict[str, Any]:
 
 def _feature(*, is_dark: bool) -> dict[str, str]:
     return {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
+
+
+def _stage(message: dict[str, Any]) -> tuple[str, str] | None:
+    """Which document has come how far in its life, where a message says so."""
+    if message.get("method") != "Page.lifecycleEvent":
+        return None
+    return message["params"]["loaderId"], message["params"]["name"]

@@ -224,7 +224,7 @@ class Machine:
             stderr=subprocess.STDOUT,
             text=True,
             encoding="utf-8",
-            timeout=120,
+            timeout=240,
             check=False,
             cwd="/",
         )

@@ -218,7 +218,7 @@ class Desk:
             self._functions += block
         script = f"set -euo pipefail\n{self._functions}\n{block}"
         return subprocess.run(
-            ["bash", "-c", script], env=self._environ, stdout=subprocess.PIPE, text=True, timeout=60, check=True
+            ["bash", "-c", script], env=self._environ, stdout=subprocess.PIPE, text=True, timeout=180, check=True
         ).stdout
 
 
@@ -371,7 +371,7 @@ def test_an_installed_wheel_runs_the_demo(tmp_path: Path) -> None:
         env={"PYTHONPATH": str(target), "PATH": ""},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")

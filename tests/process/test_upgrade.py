@@ -122,7 +122,7 @@ def ended(place: Place, *arguments: str, **environ: str) -> subprocess.Completed
     command = [sys.executable, "-m", "daemon", *arguments]
     inherited: dict[str, Any] = place._inherited() | place.environ | environ
     return subprocess.run(
-        command, cwd=place.root, env=inherited, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=place.root, env=inherited, capture_output=True, text=True, timeout=180, check=False
     )
 
 

@@ -19,9 +19,9 @@ from daemon.edges.health.listener import Listener, Log
 from daemon.edges.health.pages import Pages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from daemon.core.vitals import Vitals
+    from daemon.core.vitals import Peer, Vitals
 
 __all__ = ["Health"]
 
@@ -38,6 +38,7 @@ class Health:
         page: what is on /, HTML; called and raising as ``overview``.
         clock: monotonic seconds.
         log: takes events.
+        peers: see `Figures`.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class Health:
         page: Callable[[], bytes],
         clock: Callable[[], float],
         log: Log,
+        peers: Callable[[], Sequence[Peer]] | None = None,
     ) -> None:
-        self.figures = Figures(version=version, booted_at=booted_at, clock=clock)
+        self.figures = Figures(version=version, booted_at=booted_at, clock=clock, peers=peers)
         pages = Pages(self.figures, overview, page, clock)
         self._listener = Listener(address, pages.answer, clock=clock, log=log)
 

@@ -6,6 +6,7 @@ thousands. Every label has a few fixed values, all of which are there from the s
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
@@ -13,14 +14,17 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from daemon.core.job import Deferred, Exported, InDoubt, Refused
+from daemon.core.errors import ChromadropError
+from daemon.core.job import Deferred, Exported, InDoubt, Refused, State
 from daemon.core.report import Troubled
 from daemon.core.vitals import Delay, Part, Vitals, delay_of, ills
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client.core import Metric
+
+    from daemon.core.vitals import Peer
 
 _ENDS: Final = {
     "job.downloaded": "done",
@@ -38,6 +42,12 @@ _ANSWERS: Final[dict[type, str]] = {
 }
 _BATCH_ENDS: Final = ("done", "failed", "withdrawn")
 _LATENESS_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+PEERS_SECONDS: Final = 5.0
+"""The ledger is asked for its daemons so often at most."""
+PEERS_WAIT_SECONDS: Final = 1.0
+"""Whoever reads the figures waits for that for so long at most, and gets what was known before."""
+PEERS_OLD_SECONDS: Final = 60.0
+"""What is older is not told."""
 _VIDEO_BUCKETS: Final = (15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 14400.0)
 
 
@@ -48,9 +58,18 @@ class Figures:
         version: of chromadrop.
         booted_at: wall-clock seconds when the machine was started.
         clock: monotonic seconds.
+        peers: the machines whose daemons share the ledger; called on a thread of this module's, may block; raises
+            ChromadropError. None where the ledger is not shared.
     """
 
-    def __init__(self, *, version: str, booted_at: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        version: str,
+        booted_at: float,
+        clock: Callable[[], float],
+        peers: Callable[[], Sequence[Peer]] | None = None,
+    ) -> None:
         self.clock = clock
         self.vitals = Vitals(turned_at=clock())
         """After the last turn; replaced as a whole, so that any thread may read it."""
@@ -74,6 +93,7 @@ class Figures:
         )
         Info("chromadrop_build", "What is running.", registry=self.registry).info({"version": version})
         self.registry.register(_Gauges(self))
+        self.registry.register(_Peers(peers, clock))
         self.registry.register(_Process(booted_at))
 
     def _counter(self, name: str, meaning: str, label: str = "", values: Iterable[str] = ()) -> Counter:
@@ -162,11 +182,67 @@ class _Gauges(Collector):
         yield _gauge("chromadrop_paused", "1 while inbox/PAUSE is there.", vitals.is_paused)
         yield _gauge("chromadrop_limited", "1 while the daily limit is reached.", vitals.is_limited)
         yield _gauge("chromadrop_stopping", "1 once asked to stop.", vitals.is_stopping)
+        yield _gauge("chromadrop_peers", "Other daemons that share the ledger and are alive.", vitals.peers)
         yield _gauge(
             "chromadrop_last_scan_timestamp_seconds",
             "When all of inbox/ was looked through last; 0 before the first time.",
             vitals.scanned_at or 0.0,
         )
+
+
+class _Peers(Collector):
+    """The daemons that share the ledger, which is asked now and then, and never waited for."""
+
+    def __init__(self, read: Callable[[], Sequence[Peer]] | None, clock: Callable[[], float]) -> None:
+        self._read = read
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._known: Sequence[Peer] = ()
+        self._known_at = self._asked_at = float("-inf")
+
+    def describe(self) -> Iterable[Metric]:
+        """Their names; see `_Gauges`."""
+        return self._families(())
+
+    def collect(self) -> Iterator[Metric]:
+        if self._read is not None:
+            self._refresh(self._read)
+        is_fresh = self._clock() - self._known_at <= PEERS_OLD_SECONDS
+        yield from self._families(self._known if is_fresh else ())
+
+    def _refresh(self, read: Callable[[], Sequence[Peer]]) -> None:
+        with self._lock:
+            thread = self._thread
+            if thread is None or not thread.is_alive():
+                if self._clock() - self._asked_at < PEERS_SECONDS:
+                    return
+                self._asked_at = self._clock()
+                thread = self._thread = threading.Thread(target=self._ask, args=(read,), name="peers", daemon=True)
+                thread.start()
+        thread.join(PEERS_WAIT_SECONDS)
+
+    def _ask(self, read: Callable[[], Sequence[Peer]]) -> None:
+        try:
+            found = read()
+        except ChromadropError:
+            return  # chromadrop_up says so
+        self._known, self._known_at = found, self._clock()
+
+    @staticmethod
+    def _families(peers: Sequence[Peer]) -> Iterator[Metric]:
+        alive = GaugeMetricFamily(
+            "chromadrop_daemon_alive", "1 where a daemon is alive; 0 where one is missed.", labels=["host"]
+        )
+        jobs = GaugeMetricFamily(
+            "chromadrop_daemon_jobs", "Jobs of unfinished files of each machine's daemons.", labels=["host", "state"]
+        )
+        for peer in peers:
+            alive.add_metric([peer.host], float(peer.is_alive))
+            for state in State:
+                jobs.add_metric([peer.host, state.value], float(peer.counts.get(state, 0)))
+        yield alive
+        yield jobs
 
 
 def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:

@@ -6,10 +6,13 @@
                      │
                      ├──► sqlite     one daemon: a file, and a lock file
                      └──► postgres   several: a database, and an advisory lock each ──► lifeline ──► mailbox
+                             └──► server   what there is to know of it, and what its errors mean
 """
 
 from daemon.edges.ledger.ledger import Ledger
+from daemon.edges.ledger.postgres import look_at_server
 from daemon.edges.ledger.schema import SCHEMA_VERSION
+from daemon.edges.ledger.server import POOLED, Server
 from daemon.edges.ledger.sqlite import LEDGER_FILE, LOCK_FILE, exists, is_daemon_alive
 from daemon.edges.ledger.work import (
     NOTHING_EARLIER,
@@ -28,6 +31,7 @@ __all__ = [
     "LEDGER_FILE",
     "LOCK_FILE",
     "NOTHING_EARLIER",
+    "POOLED",
     "SCHEMA_VERSION",
     "Borrowed",
     "Closed",
@@ -37,8 +41,10 @@ __all__ = [
     "Ledger",
     "Member",
     "Pruned",
+    "Server",
     "Taken",
     "Work",
     "exists",
     "is_daemon_alive",
+    "look_at_server",
 ]

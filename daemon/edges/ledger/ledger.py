@@ -39,6 +39,8 @@ WRITTEN: Final = "written"
 """The note that names the last work which may have been written by an attempt whose end nobody heard of."""
 ENTERED: Final = "entered"
 """The same for claims."""
+GONE: Final = "gone"
+"""The note that says of a daemon when it was taken over, and by whom."""
 TAKEN: Final = "taken"
 """The same for what was taken over; followed by whose it was."""
 _PRUNED_FILES: Final = 100  # are looked at in one transaction,
@@ -249,12 +251,15 @@ class Ledger:
         connection.execute(mine.values(slots=_daemons.c.slots + row.slots))
         noted = {"token": token, "files": list(ids), "notices": [number for number, _sink in notices], "host": row.host}
         _put_note(connection, self.owner, f"{TAKEN} {owner}", noted)
+        at = float(connection.execute(sa.select(sa.extract("epoch", sa.func.now()))).scalar_one())
+        _put_note(connection, owner, GONE, {"at": at, "by": self._base.host})
         found = self._unfinished(connection, _files.c.id.in_(ids))
         return replace(found, notices=notices, owner=owner, host=row.host)
 
     def members(self) -> list[Member]:
         """All daemons that have this ledger or had it, in the order in which they came."""
         with self._transaction() as connection:
+            alive = self._base.alive(connection, self.id)
             found = connection.execute(sa.select(_daemons).order_by(_daemons.c.number)).all()
             counted = connection.execute(
                 sa.select(_jobs.c.owner, _jobs.c.state, sa.func.count())
@@ -271,10 +276,11 @@ class Ledger:
             notes.setdefault(row.owner, {})[row.key] = row.value
         return [
             Member(
-                row.owner, row.host, row.is_gone, row.slots, row.waiting,
+                row.owner, row.host, row.is_gone, row.number in alive, row.slots, row.waiting,
                 counts.get(row.owner, {}),
                 notes.get(row.owner, {}).get("daemon"),
                 {key: value for key, value in notes.get(row.owner, {}).items() if key in _TROUBLES and value},
+                _gone(notes.get(row.owner, {})) if row.is_gone else None,
             )
             for row in found
         ]  # fmt: skip
@@ -290,7 +296,7 @@ class Ledger:
                 self._base.watch(connection)
                 yield connection
         except DBAPIError as error:
-            raise LedgerUnavailable(f"the ledger cannot be used: {str(error.orig).strip()}") from None
+            raise LedgerUnavailable(self._base.explain(error.orig)) from None
         finally:
             self._base.relax()
 
@@ -823,6 +829,7 @@ class Ledger:
                 .where(ours)
                 .group_by(_jobs.c.file_id, _jobs.c.state)
             ).all()
+            host_of = {row.owner: row.host for row in connection.execute(sa.select(_daemons))}
         jobs_of: dict[int, list[Job]] = {row.id: [] for row in files}
         counts_of: dict[int, dict[str, int]] = {row.id: {} for row in files}
         for row in sorted(jobs, key=lambda row: row.id):
@@ -830,7 +837,9 @@ class Ledger:
         for file_id, state, count in counts:
             counts_of[file_id][state] = count
         return Glance(
-            tuple((mapping.file_of(row), tuple(jobs_of[row.id]), counts_of[row.id]) for row in files), file_count
+            tuple((mapping.file_of(row), tuple(jobs_of[row.id]), counts_of[row.id]) for row in files),
+            file_count,
+            {row.id: host_of.get(row.owner, "") for row in files},
         )
 
     def latest_closed(self, most: int) -> list[tuple[JobFile, list[Job]]]:
@@ -1000,6 +1009,11 @@ def _check_schema(found: str) -> None:
             f"the ledger has schema {found}, this release knows schema {schema.SCHEMA_VERSION}: "
             "run the release that wrote it"
         )
+
+
+def _gone(notes: dict[str, Any]) -> tuple[float, str] | None:
+    found = notes.get(GONE)
+    return (float(found["at"]), str(found["by"])) if isinstance(found, dict) else None
 
 
 def _is_past(before: float) -> sa.ColumnElement[bool]:

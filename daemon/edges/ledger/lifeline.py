@@ -31,6 +31,12 @@ TAKE_SECONDS: Final = 6.0
 """Our own lock may be held for so long by the session before, or by one who takes us over."""
 AGAIN_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 0.2
+HELD_LOCKS: Final = (
+    "SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 "
+    "AND classid = CAST(%s AS bigint)::oid "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+"""The numbers of all locks of a ledger that somebody holds, given the class of its locks."""
 
 
 class Guard:
@@ -41,10 +47,12 @@ class Guard:
 
     Args:
         seconds: how long one may take.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
+        self._clock = clock
         self._lock = threading.Lock()
         self._watched: dict[str, tuple[float, int]] = {}
         self._is_closed = threading.Event()
@@ -53,7 +61,7 @@ class Guard:
     def watch(self, name: str, connection: Any) -> None:
         """Something is asked over this connection."""
         with self._lock:
-            self._watched[name] = time.monotonic() + self._seconds, connection.fileno()
+            self._watched[name] = self._clock() + self._seconds, connection.fileno()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._keep_watch, name="ledger-guard", daemon=True)
                 self._thread.start()
@@ -66,7 +74,7 @@ class Guard:
     def _keep_watch(self) -> None:
         while not self._is_closed.wait(AGAIN_SECONDS):
             with self._lock:
-                now = time.monotonic()
+                now = self._clock()
                 for name, (deadline, descriptor) in list(self._watched.items()):
                     if now > deadline:
                         del self._watched[name]
@@ -101,10 +109,12 @@ class Lifeline:
     Args:
         connect: a new session; raises psycopg.Error.
         guard: ends what hangs.
+        explain: what the driver said, fit to be shown.
         channel: where the daemons of this ledger speak with each other.
         lock_class: of that ledger's locks.
         number: of the daemon.
         page: the number of the lock of the one that writes the pages.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -112,13 +122,17 @@ class Lifeline:
         connect: Callable[[], psycopg.Connection[Any]],
         guard: Guard,
         *,
+        explain: Callable[[object], str],
         channel: str,
         lock_class: int,
         number: int,
         page: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._connect = connect
         self._guard = guard
+        self._explain = explain
         self._channel = channel
         self._class = lock_class
         self._number = number
@@ -141,13 +155,13 @@ class Lifeline:
         try:
             session = self._connect()
             try:
-                self._lock(session, time.monotonic() + TAKE_SECONDS)
+                self._lock(session, self._clock() + TAKE_SECONDS)
                 session.execute(f'LISTEN "{self._channel}"')
             except BaseException:
                 session.close()
                 raise
         except psycopg.Error as error:
-            raise LedgerUnavailable(f"the ledger cannot be used: {str(error).strip()}") from None
+            raise LedgerUnavailable(self._explain(error)) from None
         self._session = session
         return session
 
@@ -155,7 +169,7 @@ class Lifeline:
         self._guard.watch("lifeline", session)
         try:
             while not _scalar(session, "SELECT pg_try_advisory_lock(%s, %s)", self._class, self._number):
-                if self._is_closed.is_set() or time.monotonic() > deadline:
+                if self._is_closed.is_set() or self._clock() > deadline:
                     raise LedgerLocked(
                         "another chromadrop is this daemon (same host name and state folder): stop it first, "
                         "or give this one a folder of its own (folders.state)"
@@ -203,15 +217,16 @@ class Lifeline:
                 self._listen(session, post, owner)
             except (psycopg.Error, OSError, LedgerUnavailable, LedgerLocked) as error:
                 if not self._is_closed.is_set() and (self._session is not None or isinstance(error, LedgerLocked)):
-                    post(LifelineCut(str(error).strip() or type(error).__name__))
+                    is_ours = isinstance(error, LedgerUnavailable | LedgerLocked)
+                    post(LifelineCut(str(error) if is_ours else self._explain(error)))
                 self._drop()
                 self._said = None
                 self._is_closed.wait(AGAIN_SECONDS)
 
     def _listen(self, session: psycopg.Connection[Any], post: Callable[[object], None], owner: str) -> None:
-        due = time.monotonic()
+        due = self._clock()
         while not self._is_closed.is_set():
-            now = time.monotonic()
+            now = self._clock()
             if now >= due:
                 due = now + self._look(session, post, owner)
             for heard in session.notifies(timeout=max(0.0, due - now), stop_after=1):
@@ -224,11 +239,8 @@ class Lifeline:
         self._guard.watch("lifeline", session)
         try:
             rows = session.execute(
-                "SELECT d.number, d.owner, l.pid IS NOT NULL FROM daemons d LEFT JOIN pg_locks l "
-                "ON l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = %s::bigint::oid "
-                "AND l.objid = d.number::bigint::oid "
-                "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-                "WHERE NOT d.is_gone AND d.owner <> %s ORDER BY d.number",
+                f"SELECT number, owner, number IN ({HELD_LOCKS}) FROM daemons "  # noqa: S608 - a constant
+                "WHERE NOT is_gone AND owner <> %s ORDER BY number",
                 (self._class, owner),
             ).fetchall()
             is_painter = bool(_scalar(session, "SELECT pg_try_advisory_lock(%s, %s)", self._class, self._page))
@@ -244,7 +256,7 @@ class Lifeline:
         return self._judge(peers, post)
 
     def _judge(self, peers: list[_Peer], post: Callable[[object], None]) -> float:
-        now = time.monotonic()
+        now = self._clock()
         dead = [peer.owner for peer in peers if not peer.is_alive]
         self._free_since = {owner: self._free_since.get(owner, now) for owner in dead}
         fresh = [since for since in self._free_since.values() if now - since < GRACE_SECONDS]

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from daemon.core.errors import LedgerRefused
-from daemon.edges.ledger.lifeline import Guard, Lifeline
+from daemon.core.errors import LedgerRefused, LedgerUnavailable
+from daemon.edges.ledger.lifeline import HELD_LOCKS, Guard, Lifeline
+from daemon.edges.ledger.server import POOLED, Server, ask, explain, session_of
 from daemon.edges.ledger.sqlite import LOCK_FILE, make_folder, take_lock
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class PostgresBase:
     """The database of several daemons, as one of them has it.
 
     Args:
-        folder: the state folder, on a local disk; holds our identity. Made when missing.
+        folder: the state folder, on a local disk; holds our identity. Made when missing. None: we are nobody.
         url: of the database, for SQLAlchemy.
         is_exclusive: be a daemon; without it (``status``, ``retry``) others may be running.
 
@@ -74,17 +75,18 @@ class PostgresBase:
 
     is_shared: Final = True
 
-    def __init__(self, folder: Path, url: str, *, is_exclusive: bool) -> None:
+    def __init__(self, folder: Path | None, url: str, *, is_exclusive: bool) -> None:
         self._locks: list[int] = []
         self._lifeline: Lifeline | None = None
         self._is_exclusive = is_exclusive
         self.host = host_name()
         try:
-            if is_exclusive:
+            self.identity = ""
+            if folder is not None and is_exclusive:
                 make_folder(folder)
                 self._locks.append(take_lock(folder / LOCK_FILE))
                 self.identity = _identity(folder)
-            else:
+            elif folder is not None:
                 self.identity = _read_identity(folder / IDENTITY_FILE) or ""
             self._url = sa.make_url(url)
             self._guard = Guard(ANSWER_SECONDS)
@@ -125,6 +127,10 @@ class PostgresBase:
         _args, parameters = self.engine.dialect.create_connect_args(self._url)
         return psycopg.connect(**{**parameters, **self._connect_args()}, autocommit=True)
 
+    def explain(self, error: object) -> str:
+        """What the driver said, fit to be shown."""
+        return explain(error, self._url)
+
     def watch(self, connection: sa.Connection) -> None:
         """A transaction begins: it must not take for ever."""
         self._guard.watch("ledger", connection.connection.driver_connection)
@@ -153,17 +159,31 @@ class PostgresBase:
 
         Raises:
             LedgerLocked: another process is this daemon.
+            LedgerRefused: there is a pooler in between, for which that lock is nobody's.
             LedgerUnavailable: the database cannot be reached.
         """
         self._lifeline = Lifeline(
             self.connect,
             self._guard,
+            explain=self.explain,
             channel=channel(ledger_id),
             lock_class=lock_class(ledger_id),
             number=number,
             page=PAGE,
         )
-        self._lifeline.take()
+        session = self._lifeline.take()
+        try:
+            with self.engine.connect() as connection:
+                other = connection.scalar(sa.select(sa.func.pg_backend_pid()))
+        except sa.exc.DBAPIError as error:
+            raise LedgerUnavailable(self.explain(error.orig)) from None
+        if other == session_of(session):  # asked after that transaction, while both connections are open
+            raise LedgerRefused(POOLED)
+
+    def alive(self, connection: sa.Connection, ledger_id: str) -> frozenset[int]:
+        """The numbers of the daemons that live."""
+        held = sa.text(HELD_LOCKS.replace("%s", ":lock_class"))
+        return frozenset(connection.execute(held, {"lock_class": lock_class(ledger_id)}).scalars())
 
     def try_life_of(self, connection: sa.Connection, ledger_id: str, number: int) -> bool:
         """Hold the lock of another daemon until the transaction ends; False where it lives."""
@@ -190,6 +210,25 @@ class PostgresBase:
             self._guard.close()
         while self._locks:
             os.close(self._locks.pop())
+
+
+def look_at_server(url: str) -> Server:
+    """What there is to know of the server behind an address; nothing is changed there.
+
+    Raises:
+        LedgerRefused: the driver is not installed.
+        LedgerUnavailable: it cannot be reached.
+    """
+    base = PostgresBase(None, url, is_exclusive=False)
+    try:
+        import psycopg  # noqa: PLC0415 - only who uses PostgreSQL has it installed
+
+        with base.connect() as one, base.connect() as other:
+            return ask(one, other)
+    except psycopg.Error as error:
+        raise LedgerUnavailable(base.explain(error)) from None
+    finally:
+        base.close()
 
 
 def lock_class(ledger_id: str) -> int:

@@ -47,6 +47,7 @@ class SqliteBase:
 
     def __init__(self, folder: Path, path: Path | None, *, is_exclusive: bool) -> None:
         self._locks: list[int] = []
+        self._folder = folder
         self._path = path or folder / LEDGER_FILE
         make_folder(folder)
         if is_exclusive:
@@ -58,6 +59,11 @@ class SqliteBase:
                     self.close()
                     raise
         self.engine = _engine(self._path, "BEGIN IMMEDIATE" if is_exclusive else "BEGIN")
+
+    @staticmethod
+    def explain(error: object) -> str:
+        """What the driver said, fit to be shown."""
+        return f"the ledger cannot be used: {str(error).strip()}"
 
     def watch(self, _connection: sa.Connection) -> None:
         """A local file answers, or says why it does not."""
@@ -90,6 +96,10 @@ class SqliteBase:
 
     def take_life(self, _ledger_id: str, _number: int) -> None:
         """The lock file is our life."""
+
+    def alive(self, _connection: sa.Connection, _ledger_id: str) -> frozenset[int]:
+        """The numbers of the daemons that live: the first, as long as it holds the lock file."""
+        return frozenset({1} if is_daemon_alive(self._folder) else ())
 
     def try_life_of(self, _connection: sa.Connection, _ledger_id: str, _number: int) -> bool:
         """There is no other."""

@@ -98,10 +98,12 @@ class Glance:
         files: the oldest, each (without its content) with its jobs in order, those that move before all others where
             there are too many, and with how many of its jobs are in each state.
         file_count: how many unfinished files there are altogether.
+        hosts: on which machine each of these files is, by its number; empty names where there is only one.
     """
 
     files: tuple[tuple[JobFile, tuple[Job, ...], dict[str, int]], ...] = ()
     file_count: int = 0
+    hosts: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,18 +197,23 @@ class Member:
         owner: whose rows are its own.
         host: its machine's name.
         is_gone: it has left, or was taken over; nothing is its own any more.
+        is_alive: it holds its lock now.
         slots: renders in flight that it keeps room for.
         waiting: jobs that wait there for a slot of the account.
         counts: its jobs of unfinished files, by state; states without any are left out.
         daemon: what it said of itself when it started.
         troubles: what is wrong there, by what it is wrong with.
+        gone: when it was taken over, in wall-clock seconds of the database, and by which machine; None where it never
+            was, or has come back since.
     """
 
     owner: str
     host: str
     is_gone: bool
+    is_alive: bool
     slots: int
     waiting: int
     counts: Mapping[str, int]
     daemon: Mapping[str, Any] | None
     troubles: Mapping[str, Any]
+    gone: tuple[float, str] | None = None
