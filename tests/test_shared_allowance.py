@@ -29,7 +29,8 @@ class Notebook:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def log(self, _level: int, event: str, **_fields: Any) -> None:
+    def log(self, level: int, event: str, **fields: Any) -> None:
+        del level, fields
         self.lines.append(event)
 
     def note(self, key: str, value: Any) -> None:
@@ -50,7 +51,7 @@ class One:
 
     def has_room(self, limits: DailyLimits, seconds: float = 0.0) -> bool:
         now = Instant(1000.0 + seconds, WALL + seconds)
-        return self.allowance.has_room(self.line, limits, now, self.exporting)
+        return self.allowance.has_room(self.line[0], lambda: self.line, limits, now, self.exporting)
 
     def begin(self, *, is_written: bool) -> None:
         """The first in line is asked for."""
