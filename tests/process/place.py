@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 KEY = "sk-live-0123456789abcdef"
 PATIENCE_SECONDS = 60.0
+NEVER = 100_000.0
+"""So long takes a render that ends only when the simulator's clock is put forward."""
 
 # language ko, three texts, one model, two clothes: the mission's own jobs
 WORKS = (
