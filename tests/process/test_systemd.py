@@ -229,6 +229,24 @@ def test_a_main_loop_that_hangs_is_killed_by_the_watchdog(service: Service) -> N
 
 @needs_machine
 @pytest.mark.slow
+def test_a_frozen_daemon_is_killed_by_the_watchdog(service: Service) -> None:
+    """SIGSTOP: it would keep its jobs for ever, on whatever ledger; ended and started again, it goes on with them."""
+    service.adjust("RestartSec=100ms", "WatchdogSec=3", "TimeoutAbortSec=2")
+    service.systemctl("start")
+    service.drop("films.yaml", texts("frozen one", "frozen two"))
+    wait_until(lambda: len(service.said("job.exported")) == 2, "two exports")
+    before = service.pid
+    service.systemctl("kill", "--signal=STOP", "--kill-whom=main")
+    wait_until(lambda: service.shown("NRestarts") == "1" and service.pid not in {0, before}, "another start")
+    service.wait_for_videos(2)
+    service.wait_for("done/films.yaml.result.json")
+    assert "Watchdog timeout (limit 3s)!" in service.journal()
+    assert [service.machine.accepted(text) for text in ("frozen one", "frozen two")] == [1, 1]
+    assert service.said("job.in_doubt") == []
+
+
+@needs_machine
+@pytest.mark.slow
 def test_a_reload_takes_effect(service: Service) -> None:
     """With RELOADING=1 and READY=1, or systemd would not call it active; one with problems is refused."""
     service.configure(max_rendering=1)
