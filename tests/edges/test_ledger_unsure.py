@@ -8,6 +8,7 @@ import pytest
 from engines import Engine
 from postgres import Server, skip_reason, through
 from tcp_proxy import Proxy
+from team import wait_only
 from test_ledger import NOW, STARTED, advanced, claimed, entered, notice, planned, request
 from test_ledger_shared import offered
 
@@ -209,8 +210,6 @@ def test_what_is_given_back_is_given_back_once(team: Team, ledger: Ledger, proxy
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is waited for long."""
-    monkeypatch.setattr(postgres, "ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr(postgres, "CONNECT_SECONDS", 2)
     monkeypatch.setitem(postgres._OUR_SIDE, "connect_timeout", 2)
 
 
@@ -227,11 +226,13 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_partition_ends_in_an_error(ledger: Ledger, proxy: Proxy, ask: Callable[[Ledger], object]) -> None:
     """The connection stands, nothing comes back: the question fails, and works again when the network does."""
     entered(ledger)
+    wait_only(ledger, 0.5)
     proxy.cut()
     with pytest.raises(LedgerUnavailable):
         ask(ledger)
     with pytest.raises(LedgerUnavailable):
         ask(ledger)
+    wait_only(ledger, 60.0)
     proxy.heal()
     ask(ledger)
 
@@ -242,11 +243,13 @@ def test_a_frozen_server_ends_in_an_error(tmp_path: Path) -> None:
     """Its kernel goes on accepting and acknowledging, so that no keepalive tells; thawed it is used again."""
     with Server() as server, Engine(tmp_path, server.create_database()).opened() as ledger:
         _file, [job] = entered(ledger)
+        wait_only(ledger, 0.5)
         server.freeze()
         with pytest.raises(LedgerUnavailable):
             ledger.commit(work_on(job))
         with pytest.raises(LedgerUnavailable):
             ledger.note("root", None)
+        wait_only(ledger, 60.0)
         server.thaw()
         assert advanced(ledger, ledger.unfinished()[0][1][0]) == job
 

@@ -198,10 +198,11 @@ def test_each_file_of_every_writer_runs_once(postgres_url: str, count: int) -> N
         if not slow:
             assert set(accepted) == {*texts, "last"}
             place.check([*texts, "last"])
-        for name, case in live.items():  # a name that was too long has become another
-            found = [path for path in _visible(place.files("done")) if _is_of(path, hands[name][1])]
-            assert len(found) == len(case.done), name
-        videos = [one["video"] for name in live for one in _made(place, hands[name][1])]
+        done = _by_folder(_visible(place.files("done")))
+        counts = {name: len(done.get(hands[name][1].folder, [])) for name in live}
+        assert counts == {name: len(case.done) for name, case in live.items()}
+        found = [one for name in live for one in done.get(hands[name][1].folder, [])]
+        videos = [one["video"] for name in found for one in place.result(f"done/{name}")["jobs"]]
         assert len(videos) == len(set(videos)) == len(texts)
         assert all((place.root / video).stat().st_size > 0 for video in videos)
         shares = [len(running.said("batch.claimed")) for running in place.daemons.values()]
@@ -209,14 +210,12 @@ def test_each_file_of_every_writer_runs_once(postgres_url: str, count: int) -> N
         assert place.said("spool.stray") == []
 
 
-def _made(place: Farm, hand: Hand) -> list[dict[str, Any]]:
-    """What the result files of one hand's job files say."""
-    names = (name for name in _visible(place.files("done")) if _is_of(name, hand))
-    return [one for name in names for one in place.result(f"done/{name}")["jobs"]]
-
-
-def _is_of(path: str, hand: Hand) -> bool:
-    return path.startswith(f"{hand.folder}/")
+def _by_folder(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Each hand has a folder of its own."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        found.setdefault(path.partition("/")[0], []).append(path)
+    return found
 
 
 def _visible(names: Iterable[str]) -> set[str]:
