@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "NEVER","KEY", "PATIENCE_SECONDS", "WORKS", "Place", "Running", "job", "listed", "wait_until"]
+    "KEY",
+    "NEVER",
+    "PATIENCE_SECONDS",
+    "WORKS",
+    "Place",
+    "Running",
+    "job",
+    "listed",
+    "wait_until",
+]
 
 KEY = "sk-live-0123456789abcdef"
 NEVER = 100_000.0
