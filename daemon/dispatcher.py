@@ -1541,6 +1541,7 @@ class Dispatcher:
             raise LedgerLost("another daemon has taken our jobs over while the ledger could not be reached")
         self._log.log(_INFO, "lifeline.mended")
         self._cut_reason = None
+        self._on_written()  # it was read, and nothing may want to be written for long
         self._status.changed()
 
     # --- file away --------------------------------------------------------------------------------
