@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -207,7 +207,7 @@ def test_nobody_alive_is_not_running(studio: Studio) -> None:
     overview = studio.gather()
     assert not overview.daemon.is_running
     assert "is not running" in shown(overview)
-    with Reader(studio.config, studio.state).ledger() as ledger:
+    with closing(Reader(studio.config, studio.state)) as reader, reader.ledger() as ledger:
         assert not is_any_alive(ledger, studio.state)
 
 

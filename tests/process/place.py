@@ -20,9 +20,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["KEY", "PATIENCE_SECONDS", "WORKS", "Place", "Running", "job", "listed", "wait_until"]
+__all__ = [
+    "KEY",
+    "NEVER",
+    "PATIENCE_SECONDS",
+    "WORKS",
+    "Place",
+    "Running",
+    "job",
+    "listed",
+    "wait_until",
+]
 
 KEY = "sk-live-0123456789abcdef"
+NEVER = 100_000.0
+"""So long takes a render that ends only when the simulator's clock is put forward."""
 
 # language ko, three texts, one model, two clothes: the mission's own jobs
 WORKS = (

@@ -12,7 +12,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from place import KEY, Place, job, listed
+from place import KEY, NEVER, Place, job, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 QUICK = {
     "CHROMADROP_API__CONNECT_TIMEOUT_SECONDS": "1",
-    "CHROMADROP_API__READ_TIMEOUT_SECONDS": "1",
+    "CHROMADROP_API__READ_TIMEOUT_SECONDS": "3",
     "CHROMADROP_JOBS__MAX_RENDERING": "64",
     "CHROMADROP_JOBS__POLL_SECONDS": "0.2",
     "CHROMADROP_VIDEOS__DOWNLOADS": "64",
@@ -233,9 +233,12 @@ def test_a_cloud_that_cannot_be_reached_is_waited_for(tmp_path: Path) -> None:
     """Nothing was sent, so nothing is in doubt: the export is made once, when the cloud is there."""
     with Place(tmp_path) as place:
         running = place.start("run")
-        running.until("watch.started")
-        place.simulator.refuse(2.5)
+        (tmp_path / "inbox/PAUSE").touch()
+        running.until("queue.paused")
         place.drop_at_once("x.yaml", job("hello"))
+        running.until("batch.claimed")
+        place.simulator.refuse(5)
+        (tmp_path / "inbox/PAUSE").unlink()
         running.until("cloud.away")
         assert "cannot reach" in running.until("job.deferred")["reason"]
         running.until("batch.filed", outcome="done")
@@ -348,7 +351,7 @@ def test_a_download_goes_on_after_a_kill(tmp_path: Path) -> None:
     with Place(tmp_path, render_seconds=0.1, video_bytes=SIZE) as place:
         place.simulator.add_fault("download:stall,bytes=2000000")
         place.drop("x.yaml", job("hello"))
-        running = place.start("run")
+        running = place.start("run", CHROMADROP_API__READ_TIMEOUT_SECONDS="60")
         running.until("job.exported")
         downloads = tmp_path / "processing/.downloads"
         assert running.wait_until(lambda: any(p.stat().st_size >= 1_500_000 for p in downloads.glob("*.part")))
@@ -387,12 +390,13 @@ def fill(path: Path, leave: int) -> Path:
 def test_a_full_disk_while_downloading(tmp_path: Path) -> None:
     """Nothing half visible and nothing failed; when there is room, the download goes on where it stopped."""
     root = tmp_path / "root"
-    with small_disk(root, "4m"), Place(root, render_seconds=0.5, video_bytes=SIZE) as place:
+    with small_disk(root, "4m"), Place(root, render_seconds=NEVER, video_bytes=SIZE) as place:
         running = place.start("run", CHROMADROP_FOLDERS__STATE=str(tmp_path / "state"))
         running.until("watch.started")
         place.drop_at_once("x.yaml", job("hello"))
         running.until("job.exported")
         filler = fill(root, 1_000_000)
+        place.simulator.advance(NEVER)
         assert "the disk is full" in running.until("job.deferred")["reason"]
         assert place.files("videos") == []
         filler.unlink()

@@ -26,9 +26,9 @@ from file_systems import (
     needs_smbnetfs,
     needs_sshfs,
 )
-from place import Place, Running, job, wait_until
+from place import NEVER, Place, Running, job, wait_until
 from samba import Samba
-from test_share import NEVER, MountSpace, Share, tree
+from test_share import MountSpace, Share, tree
 
 from daemon.edges.inbox_watch.drop_file import DropFile
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
-from place import KEY, PATIENCE_SECONDS, Place, Running, job, listed, wait_until
+from place import KEY, NEVER, PATIENCE_SECONDS, Place, Running, job, listed, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def start(place: Place, **environ: str) -> tuple[Running, Pages]:
 
 def test_the_pages_of_a_daemon_at_work(tmp_path: Path) -> None:
     """What is going on, then what was done; `status --json` says the same; the address is free after SIGTERM."""
-    with Place(tmp_path, render_seconds=2.0) as place:
+    with Place(tmp_path, render_seconds=NEVER) as place:
         running, pages = start(place)
         assert pages.ill() == {}
         assert pages.figures()["chromadrop_jobs_settled_total done"] == 0
@@ -77,6 +77,7 @@ def test_the_pages_of_a_daemon_at_work(tmp_path: Path) -> None:
         assert "<b>" not in pages.ask("/status")[1]
         assert pages.status().keys() == json.loads(place.told("status", "--json")).keys()
         assert pages.status()["daemon"] == json.loads(place.told("status", "--json"))["daemon"]
+        place.simulator.advance(NEVER)
         running.until("batch.filed", file="works.yaml", outcome="done")
         wait_until(lambda: pages.figures()["chromadrop_batches_total done"] == 1, "filed")
         found = pages.figures()

@@ -10,7 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from place import WORKS, Place, job, listed
+from place import NEVER, WORKS, Place, job, listed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,13 +75,14 @@ def test_once_ends_with_0_when_all_is_done_and_with_1_when_something_failed(tmp_
 
 def test_sigterm_leaves_everything_resumable(tmp_path: Path) -> None:
     """Stopped while rendering: exit 0, and the next start goes on without a second export."""
-    with Place(tmp_path, render_seconds=3.0) as place:
+    with Place(tmp_path, render_seconds=NEVER) as place:
         place.drop("works.yaml", listed(*(job(*work) for work in WORKS)))
         running = place.start("run")
         for _ in WORKS:
             running.until("job.exported")
         assert running.terminate() == 0
         assert place.job_files("processing") == ["works.yaml"]
+        place.simulator.advance(NEVER)
         assert place.start("run", "--once").end() == 0
         assert place.simulator.accepted_by_text() == {text: 1 for text, _clothes in WORKS}
 
@@ -150,7 +151,7 @@ def test_other_folders_take_effect_on_sighup(tmp_path: Path) -> None:
 
 def test_folders_do_not_change_under_work(tmp_path: Path) -> None:
     """The whole configuration is refused then, with what to do; the old one goes on."""
-    with Place(tmp_path, render_seconds=3.0) as place:
+    with Place(tmp_path, render_seconds=NEVER) as place:
         config = tmp_path / "config.yaml"
         running = place.start("run")
         place.drop_at_once("x.yaml", job("hello"))
@@ -160,6 +161,7 @@ def test_folders_do_not_change_under_work(tmp_path: Path) -> None:
         (told,) = running.until("config.refused")["problems"]
         assert "line 1" in told
         assert "1 job file is in work" in told
+        place.simulator.advance(NEVER)
         running.until("batch.filed", outcome="done")
         assert place.files("videos") == ["x.mp4"]
         running.process.send_signal(signal.SIGHUP)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from place import Place, job, listed
+from place import NEVER, Place, job, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def mend() -> str:
 @pytest.fixture(params=["v2", "v3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A root whose daemon makes one video at a time."""
-    with Place(tmp_path, render_seconds=1.0) as made:
+    with Place(tmp_path, render_seconds=NEVER) as made:
         made.environ |= {"CHROMADROP_API__VERSION": request.param, "CHROMADROP_JOBS__MAX_RENDERING": "1"}
         if request.param == "v3":
             made.environ["CHROMADROP_API__BASE_URL"] = made.simulator.base_url_v3
@@ -48,6 +48,9 @@ def ledger(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     daemon.until("job.exported")
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(BACK_UP, (str(backup),))
+    place.simulator.advance(NEVER)
+    daemon.until("job.exported")
+    place.simulator.advance(NEVER)
     daemon.until("batch.filed", filed_as="done/films.yaml")
     assert daemon.terminate() == 0
     assert accepted(place) == [1, 1]
@@ -82,6 +85,8 @@ def test_restored_as_it_is_what_was_queued_is_paid_again(place: Place, ledger: P
     """This is what the page warns of: no program can know what it was told after its memory ends."""
     assert ledger.exists()
     daemon = place.start("run")
+    daemon.until("job.exported")
+    place.simulator.advance(NEVER)
     daemon.until("batch.filed")
     assert accepted(place) == [1, 2]
     assert daemon.terminate() == 0

@@ -179,13 +179,15 @@ def test_a_failed_file_that_is_moved_back_goes_on(tmp_path: Path) -> None:
 
 def test_taken_back_and_renamed_before_the_claim(tmp_path: Path) -> None:
     """PAUSE put there stops exports; a file that is deleted or renamed meanwhile is neither sent nor missed."""
-    with office(tmp_path, CHROMADROP_WATCH__SETTLE_SECONDS="8") as (place, share, running):
+    with office(tmp_path, CHROMADROP_WATCH__SETTLE_SECONDS=HOUR) as (place, share, running):
         share.put("inbox/PAUSE", "")
         running.until("queue.paused")
         for name in ("gone", "old", "stays"):
             share.put(f"inbox/{name}.yaml", job(name))
         share.do('del "inbox/gone.yaml"')
         share.rename("inbox/old.yaml", "inbox/new.yaml")
+        share.rename("inbox/stays.yaml", "stays.tmp")
+        share.rename("stays.tmp", "inbox/stays.yaml")  # which ends its settling, too
         share.do('del "inbox/PAUSE"')
         running.until("batch.filed")
         running.until("batch.filed")

@@ -107,7 +107,7 @@ def test_nothing_that_a_faulty_run_leaves_behind_has_a_secret(tmp_path: Path) ->
         place.environ |= {
             "AISTUDIOS_API_KEY": KEY,
             "CHROMADROP_API__CONNECT_TIMEOUT_SECONDS": "1",
-            "CHROMADROP_API__READ_TIMEOUT_SECONDS": "1",
+            "CHROMADROP_API__READ_TIMEOUT_SECONDS": "3",
             "CHROMADROP_JOBS__POLL_SECONDS": "0.1",
             "CHROMADROP_LOGS__LEVEL": "debug",
         }

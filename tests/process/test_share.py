@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from place import Place, Running, job, wait_until
+from place import NEVER, Place, Running, job, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts and inotify are Linux's")
 
 NOBODY = 65534
-NEVER = 100_000.0
-"""A render that ends only when the simulator's clock is put forward."""
 SANDBOX = ("unshare", "--mount", "--propagation", "private")
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 
