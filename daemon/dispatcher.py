@@ -1473,7 +1473,6 @@ class Dispatcher:
 
     def _on_peers_seen(self, message: PeersSeen, _now: Instant) -> None:
         self._peers = message.alive
-        self._room.on_peers(len(message.alive))
         self._lending.on_peers(has_peers=bool(message.alive))
         self._status.on_peers(has_peers=bool(message.alive))
         if message.is_painter and not self._is_painter:
@@ -1520,7 +1519,7 @@ class Dispatcher:
         return Nudge()
 
     def _on_ledger_heard(self, message: LedgerHeard, now: Instant) -> None:
-        self._room.on_heard(message.kinds, now)
+        self._room.on_heard(message.kinds, message.by, now)
         self._lending.on_heard(message.kinds)
         self._status.changed()
 

@@ -33,8 +33,7 @@ class Room:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._peers = 0
-        self._contended_until = float("-inf")
+        self._waiting_until: dict[str, float] = {}
         self._ask_at = float("-inf")
         self._is_short = False
 
@@ -43,16 +42,12 @@ class Room:
         """When a slot is to be asked for again, on the monotonic clock; None: nobody wants one."""
         return self._ask_at if self._is_short else None
 
-    def on_peers(self, count: int) -> None:
-        """So many other daemons are there."""
-        self._peers = count
-
-    def on_heard(self, kinds: Collection[str], now: Instant) -> None:
+    def on_heard(self, kinds: Collection[str], by: str, now: Instant) -> None:
         """Somebody has let go of slots, or waits for one."""
         if "slots" in kinds:
             self._ask_at = float("-inf")
         if "waiting" in kinds:
-            self._contended_until = now.monotonic + CONTENDED_SECONDS
+            self._waiting_until[by] = now.monotonic + CONTENDED_SECONDS
 
     def has_room(self, *, flying: int, waiting: int, most: int, now: Instant) -> bool:
         """Whether one more render may be in flight.
@@ -75,7 +70,7 @@ class Room:
         if flying >= self._part(most, now):
             # Others wait, and what has ended here is let go of, not used again.
             self._is_short = True
-            self._ask_at = self._contended_until
+            self._ask_at = max(self._waiting_until.values())
             return False
         return flying < self._ledger.slots or self._has_more(flying=flying, waiting=waiting, most=most, now=now)
 
@@ -110,5 +105,6 @@ class Room:
             work.slots, work.waiting = kept, waiting
 
     def _part(self, most: int, now: Instant) -> int:
-        """What we may use of the whole: all of it, unless somebody has just said that he waits."""
-        return max(1, most // (1 + self._peers)) if now.monotonic < self._contended_until else most
+        """What we may use of the whole: all of it, unless others have just said that they wait."""
+        self._waiting_until = {owner: until for owner, until in self._waiting_until.items() if now.monotonic < until}
+        return max(1, most // (1 + len(self._waiting_until)))

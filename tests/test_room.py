@@ -78,7 +78,7 @@ def test_who_gets_none_asks_again_later_or_when_it_hears_of_one(ledger: Ledger, 
     assert room.due_at == at(AGAIN_SECONDS).monotonic
     other.commit(Work(slots=3, waiting=0))
     assert not room.has_room(flying=0, waiting=2, most=4, now=at(1))
-    room.on_heard({"slots"}, at(1))
+    room.on_heard({"slots"}, "other", at(1))
     assert room.has_room(flying=0, waiting=2, most=4, now=at(1))
     assert not room.has_room(flying=1, waiting=1, most=4, now=at(1))
     other.commit(Work(slots=2, waiting=0))
@@ -111,9 +111,8 @@ def test_who_waits_no_more_says_so(ledger: Ledger, other: Ledger) -> None:
 def test_where_another_waits_one_keeps_to_its_part(ledger: Ledger) -> None:
     """What ends is let go of instead of being used again, for as long as somebody has just said that he waits."""
     room = Room(ledger)
-    room.on_peers(1)
     ledger.take_slots(wanted=8, waiting=20, most=8)
-    room.on_heard({"waiting"}, at(0))
+    room.on_heard({"waiting"}, "other", at(0))
     assert not settled(ledger, room, flying=8, waiting=20, most=8, now=at(1))
     assert not room.has_room(flying=7, waiting=20, most=8, now=at(2))
     assert settled(ledger, room, flying=7, waiting=20, most=8, now=at(2))
@@ -130,7 +129,7 @@ def test_where_another_waits_one_keeps_to_its_part(ledger: Ledger) -> None:
 def test_one_render_may_always_be_in_flight(ledger: Ledger) -> None:
     """However many share however little: the ledger decides."""
     room = Room(ledger)
-    room.on_peers(9)
-    room.on_heard({"waiting"}, at(0))
+    for number in range(9):
+        room.on_heard({"waiting"}, f"other {number}", at(0))
     assert room.has_room(flying=0, waiting=1, most=2, now=at(0))
     assert not room.has_room(flying=1, waiting=1, most=2, now=at(0))

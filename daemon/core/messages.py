@@ -136,10 +136,12 @@ class LedgerHeard:
     """Another daemon has changed something that may concern us.
 
     Attributes:
-        kinds: what: ``slots``, ``offers``, ``returns``.
+        kinds: what: ``slots``, ``waiting``, ``offers``, ``returns``.
+        by: whose daemon it is.
     """
 
     kinds: frozenset[str]
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

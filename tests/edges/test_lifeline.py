@@ -122,12 +122,14 @@ def test_others_are_heard_and_oneself_is_not(team: Team) -> None:
     assert heard() == {"offers"}
     second.borrow(1, ())
     second.commit(Work(returns=[job.id]))
-    assert ours.until_is(LedgerHeard) == LedgerHeard(frozenset({"returns"}))
+    assert ours.until_is(LedgerHeard) == LedgerHeard(frozenset({"returns"}), second.owner)
     first.take_slots(wanted=9, waiting=9, most=4)
     assert heard() == {"waiting"}
     first.commit(Work(slots=1, waiting=0))
     assert heard() == {"slots"}
-    assert all(one == LedgerHeard(frozenset({"returns"})) for one in ours.told if isinstance(one, LedgerHeard))
+    assert all(
+        one == LedgerHeard(frozenset({"returns"}), second.owner) for one in ours.told if isinstance(one, LedgerHeard)
+    )
 
 
 def test_two_ledgers_on_one_server_hear_nothing_of_each_other(

@@ -114,7 +114,7 @@ class Worlds:
             for by, kinds in heard:
                 for world in self.alive.values():
                     if world is not by:
-                        world.mailbox.append(LedgerHeard(kinds))
+                        world.mailbox.append(LedgerHeard(kinds, by.ledger.owner))
             if not heard:
                 return min((wake for wake in wakes if wake is not None), default=None)
         raise AssertionError("the daemons never come to rest")

@@ -154,29 +154,28 @@ class Lifeline:
 
         try:
             session = self._connect()
+            self._guard.watch("lifeline", session)
             try:
                 self._lock(session, self._clock() + TAKE_SECONDS)
                 session.execute(f'LISTEN "{self._channel}"')
             except BaseException:
                 session.close()
                 raise
+            finally:
+                self._guard.relax("lifeline")
         except psycopg.Error as error:
             raise LedgerUnavailable(self._explain(error)) from None
         self._session = session
         return session
 
     def _lock(self, session: psycopg.Connection[Any], deadline: float) -> None:
-        self._guard.watch("lifeline", session)
-        try:
-            while not _scalar(session, "SELECT pg_try_advisory_lock(%s, %s)", self._class, self._number):
-                if self._is_closed.is_set() or self._clock() > deadline:
-                    raise LedgerLocked(
-                        "another chromadrop is this daemon (same host name and state folder): stop it first, "
-                        "or give this one a folder of its own (folders.state)"
-                    )
-                self._is_closed.wait(_PAUSE_SECONDS)
-        finally:
-            self._guard.relax("lifeline")
+        while not _scalar(session, "SELECT pg_try_advisory_lock(%s, %s)", self._class, self._number):
+            if self._is_closed.is_set() or self._clock() > deadline:
+                raise LedgerLocked(
+                    "another chromadrop is this daemon (same host name and state folder): stop it first, "
+                    "or give this one a folder of its own (folders.state)"
+                )
+            self._is_closed.wait(_PAUSE_SECONDS)
 
     def start(self, post: Callable[[object], None], owner: str) -> None:
         """From now on say what is heard and seen.
@@ -232,7 +231,7 @@ class Lifeline:
             for heard in session.notifies(timeout=max(0.0, due - now), stop_after=1):
                 told = json.loads(heard.payload)
                 if told["by"] != owner:
-                    post(LedgerHeard(frozenset(told["kinds"])))
+                    post(LedgerHeard(frozenset(told["kinds"]), told["by"]))
 
     def _look(self, session: psycopg.Connection[Any], post: Callable[[object], None], owner: str) -> float:
         """Who lives; in how many seconds to look again."""
