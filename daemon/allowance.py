@@ -94,7 +94,7 @@ class Allowance:
 
     def on_changed(self, before: Job, after: Job) -> None:
         """A job has changed: an export was begun, or has come to nothing."""
-        if self._day is None:
+        if self._day is None or self._ledger.is_shared:
             return
         if after.state is State.EXPORTING:
             self._add(after)

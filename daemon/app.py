@@ -402,8 +402,12 @@ class Daemon:
     def run(self) -> int:
         """Work until told to stop, or, with ``is_once``, until all is worked off; the exit code."""
         with self._stack:
-            self._ledger.note("daemon", {"pid": os.getpid(), "started_at": now().wall, "version": VERSION})
-            self._dispatcher.recover(now())
+            try:
+                self._ledger.note("daemon", {"pid": os.getpid(), "started_at": now().wall, "version": VERSION})
+                self._dispatcher.recover(now())
+            except LedgerLost as error:
+                self._on_lost(error)
+                return FINE
             self._ledger.listen(self._mailbox.put)
             self._watch.start()
             self._say_started()
@@ -449,10 +453,13 @@ class Daemon:
             while not self._dispatcher.is_finished and self.renewal is None:
                 wake = self._turn(list(self._receive(wake)))
         except LedgerLost as error:
-            # Nothing in memory is so any more: begin again, as after a restart.
-            self._log.warning("ledger.lost", reason=str(error))
-            self.is_lost = True
-            self.renewal = self.accepted
+            self._on_lost(error)
+
+    def _on_lost(self, error: LedgerLost) -> None:
+        """Nothing in memory is so any more: begin again, as after a restart."""
+        self._log.warning("ledger.lost", reason=str(error))
+        self.is_lost = True
+        self.renewal = self.accepted
 
     def _turn(self, messages: Sequence[object]) -> float | None:
         """One turn; when to make the next one without a message."""

@@ -79,7 +79,7 @@ from daemon.lending import Lending
 from daemon.models_watch import NOTE, ModelsWatch
 from daemon.notifying import NoticePlan, Notifying
 from daemon.pipeline import claim, export, fetch, file_away, trace
-from daemon.pruning import KEEP_DAYS, Pruning
+from daemon.pruning import Pruning
 from daemon.room import Room
 from daemon.status_watch import StatusWatch
 from daemon.tracing import Tracing
@@ -116,6 +116,8 @@ REFUSALS_A_TURN: Final = 10
 """So many drops are refused by the list of models in one transaction at most."""
 CLAIMS_A_TURN: Final = 100
 """So many drops are entered in one transaction at most, so that a flood of files does not delay a poll."""
+JOBS_A_TURN: Final = 3000
+"""And no further one once they have so many jobs."""
 
 
 class Cloud(export.Exporter, fetch.Fetcher, trace.Tracer, Protocol):
@@ -227,7 +229,7 @@ class Limits:
     video_name: str | None = None
     check_models: bool = True
     daily: DailyLimits = NO_LIMITS
-    keep_days: int | None = KEEP_DAYS
+    keep_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,11 +281,15 @@ class Summary:
 
 @dataclass(slots=True)
 class _Plan:
-    """What is to become of some drops: those that are claimed, each with its claim, and those that wait."""
+    """What is to become of some drops: those that are claimed, each with its claim, and those that wait.
+
+    Held is what may continue jobs that another daemon is just claiming a file for.
+    """
 
     claimed: list[Drop] = field(default_factory=list)
     claims: list[tuple[JobFile, list[Job]]] = field(default_factory=list)
     awaiting: list[Drop] = field(default_factory=list)
+    held: list[Drop] = field(default_factory=list)
 
 
 _NEVER: Final = float("inf")
@@ -396,6 +402,8 @@ class Dispatcher:
         self._settled_as = {State.DONE: 0, State.FAILED: 0}
 
         self._cut_reason: str | None = None
+        self._cuts = 0
+        self._is_out = False  # another daemon has our jobs: nothing is to be moved any more
         self._peers: frozenset[str] = frozenset()
         self._is_painter = not ledger.is_shared
         self._is_look_elsewhere_due = False
@@ -576,10 +584,14 @@ class Dispatcher:
         Raises:
             LedgerConflict: somebody else changed our rows: end the program, nothing was done.
         """
-        for message in messages:
-            self._takers[type(message)](message, now)
-        self._start_due(now)
-        self._record(now)
+        try:
+            for message in messages:
+                self._takers[type(message)](message, now)
+            self._start_due(now)
+            self._record(now)
+        except LedgerLost:
+            self._is_out = True
+            raise
         self._measure_absence(now)
         if self.is_finished:
             self._notifying.close()
@@ -638,8 +650,14 @@ class Dispatcher:
             self._ledger_retry_at = None
             self._is_turn_due = True
         deeds, self._deeds = self._deeds, []
-        for deed in deeds:
-            deed()
+        for number, deed in enumerate(deeds, start=1):
+            try:
+                deed()
+            except LedgerUnavailable as error:
+                # The rest would wait for it, too, one after the other.
+                self._on_ledger_unavailable(error, now)
+                self._deeds = deeds[number:] + self._deeds
+                return
 
     def _write(self, now: Instant) -> bool:
         """Write what comes first; False where it cannot be written now."""
@@ -877,11 +895,13 @@ class Dispatcher:
         families |= {_family(drop.name) for drop in self._models.awaiting}
         families |= self._moving_elsewhere(now)
         free: list[Drop] = []
+        jobs = 0
         for drop in self._drops:
             if drop.name not in names and (not families or _family(drop.name) not in families):
                 free.append(drop)
                 names.add(drop.name)
-            if len(free) == CLAIMS_A_TURN:
+                jobs += len(drop.batch.requests) if drop.batch is not None else 0
+            if len(free) == CLAIMS_A_TURN or jobs >= JOBS_A_TURN:
                 break
         return free
 
@@ -918,10 +938,9 @@ class Dispatcher:
             self._drops.remove(drop)
         self._take_entered(entered)
         names = {job_file.name for job_file, _jobs in entered}
-        for drop in plan.claimed:
-            if drop.name not in names:
-                self._release(drop)
-        return len(plan.claimed) + len(plan.awaiting) == len(drops)
+        for drop in (*plan.held, *(drop for drop in plan.claimed if drop.name not in names)):
+            self._release(drop)
+        return len(plan.claimed) + len(plan.awaiting) + len(plan.held) == len(drops)
 
     def _take_entered(self, entered: Iterable[tuple[JobFile, list[Job]]]) -> None:
         """The ledger has these claims: the moves follow."""
@@ -962,6 +981,9 @@ class Dispatcher:
                     continue  # it may continue what the first of its family does not: looked at in the next turn
                 families.add(family)
                 earlier = self._ledger.earlier(drop.name, failed_as[drop.name])
+                if earlier.is_held:
+                    plan.held.append(drop)
+                    continue
             job_file, jobs = claim.plan(drop, processing_name, earlier, now.wall)
             verdict, problems = self._models.judge(drop, jobs, now, is_wanted=self.limits.check_models)
             if verdict is Verdict.AWAITED:
@@ -984,7 +1006,19 @@ class Dispatcher:
 
     def _take_together(self) -> None:
         together, self._to_take = self._to_take, []
-        self._crew.file(lambda: claim.take(self._spool, together))
+
+        def take() -> ClaimsEnded:
+            if self._may_not_move:
+                cut = "cut off from the ledger: another daemon may have it"
+                return ClaimsEnded(tuple(_deferred_claim(job_file, cut) for job_file, _is_retry in together))
+            return claim.take(self._spool, together)
+
+        self._crew.file(take)
+
+    @property
+    def _may_not_move(self) -> bool:
+        """Asked by the filing worker: what we meant to move may be another daemon's by now."""
+        return self._is_out or self._cut_reason is not None
 
     def _on_catalogue_read(self, message: CatalogueRead, now: Instant) -> None:
         self._models.on_read(message, now)
@@ -1475,24 +1509,23 @@ class Dispatcher:
         self._peers = message.alive
         self._lending.on_peers(has_peers=bool(message.alive))
         self._status.on_peers(has_peers=bool(message.alive))
-        if message.is_painter and not self._is_painter:
+        was_painter, self._is_painter = self._is_painter, message.is_painter
+        if message.is_painter and not was_painter:
             self._models.write_page()
-        self._is_painter = message.is_painter
         self._status.hold(is_held=not message.is_painter)
 
     def _on_peer_lost(self, message: PeerLost, now: Instant) -> None:
         """A daemon has died: go on with its jobs, unless another does or it is back."""
         if self._cut_reason is not None or self._ledger_retry_at is not None:
             return  # it is said again
-        self._record(now)  # a video that was borrowed from there, and has just come, counts with what is taken
-        if self._ledger_retry_at is None:
-            self._take_over(message.owner, now)
+        self._take_over(message.owner, now)
 
     def _take_over(self, owner: str, now: Instant) -> None:
         if self.is_stopping:
             return
         again = now.monotonic + LEDGER_RETRY_SECONDS
-        if self._cut_reason is not None:
+        self._record(now)  # a video that was borrowed from there, and has just come, counts with what is taken
+        if self._cut_reason is not None or self._ledger_retry_at is not None:
             self._later(again, lambda then: self._take_over(owner, then))
             return
         try:
@@ -1524,17 +1557,23 @@ class Dispatcher:
         self._status.changed()
 
     def _on_lifeline_cut(self, message: LifelineCut, _now: Instant) -> None:
+        self._cuts += 1
         if self._cut_reason is None:
             self._log.log(_ERROR, "lifeline.cut", reason=message.reason)
             self._status.changed()
         self._cut_reason = message.reason
 
     def _on_lifeline_mended(self, _message: LifelineMended, now: Instant) -> None:
+        self._look_whether_ours(self._cuts, now)
+
+    def _look_whether_ours(self, cuts: int, now: Instant) -> None:
+        if cuts != self._cuts:
+            return  # it was cut again, and what mends that will say so
         try:
             is_ours = self._ledger.is_ours()
         except LedgerUnavailable as error:
             self._on_ledger_unavailable(error, now)
-            self._later(now.monotonic + LEDGER_RETRY_SECONDS, lambda then: self._on_lifeline_mended(_message, then))
+            self._later(now.monotonic + LEDGER_RETRY_SECONDS, lambda then: self._look_whether_ours(cuts, then))
             return
         if not is_ours:
             raise LedgerLost("another daemon has taken our jobs over while the ledger could not be reached")
@@ -1566,10 +1605,15 @@ class Dispatcher:
             except LedgerUnavailable as error:
                 deferred = FilingEnded(job_file.id, None, str(error))
                 self._crew.file(lambda: deferred)
-                return
-            self._crew.file(
-                lambda: file_away.file_away(self._spool, whole, jobs, ledger_id=self._ledger.id, is_retry=is_retry)
-            )
+                raise
+            self._crew.file(lambda: file(whole))
+
+        def file(whole: JobFile) -> FilingEnded:
+            if self._may_not_move:
+                return FilingEnded(job_file.id, None, "cut off from the ledger: another daemon may have it")
+            # Where several file, one that was cut off may have got half way, or all of it.
+            again = is_retry or self._ledger.is_shared
+            return file_away.file_away(self._spool, whole, jobs, ledger_id=self._ledger.id, is_retry=again)
 
         self._act(deed)
 
@@ -1641,6 +1685,10 @@ class Dispatcher:
 
 def _is_moving(job_file: JobFile) -> bool:
     return job_file.state is FileState.CLAIMING or job_file.outcome is not None
+
+
+def _deferred_claim(job_file: JobFile, reason: str) -> ClaimEnded:
+    return ClaimEnded(job_file.id, is_claimed=False, reason=reason, is_deferred=True)
 
 
 def _may_be_continued(job_file: JobFile) -> bool:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from daemon.core.schedule import Instant
     from daemon.edges.ledger import Ledger
 
-KEEP_DAYS: Final = 90
-"""Where nobody says how long."""
 FIRST_SECONDS: Final = 60.0
 """After the start, when there is more urgent work."""
 EVERY_SECONDS: Final = 3600.0
@@ -55,13 +53,14 @@ class Pruning:
             now: both clocks.
             keep_days: what was filed away within them is kept; None for everything.
         """
+        if keep_days is None:
+            self.due_at = None
+            return
         if self.due_at is None:
             self.due_at = now.monotonic + FIRST_SECONDS
         if self.due_at > now.monotonic:
             return
         self.due_at = now.monotonic + EVERY_SECONDS
-        if keep_days is None:
-            return
         try:
             pruned = self._ledger.prune(now.wall - keep_days * _DAY, self._after_id)
         except LedgerUnavailable:

@@ -36,6 +36,7 @@ class Room:
         self._waiting_until: dict[str, float] = {}
         self._ask_at = float("-inf")
         self._is_short = False
+        self._is_unsure = False
 
     @property
     def due_at(self) -> float | None:
@@ -78,7 +79,9 @@ class Room:
         """Whether the ledger gives us another slot, which it is not asked for all the time."""
         if now.monotonic >= self._ask_at:
             self._ask_at = now.monotonic + AGAIN_SECONDS
+            self._is_unsure = True  # until it is answered
             self._ledger.take_slots(wanted=min(waiting, EXPORTS_AT_ONCE), waiting=waiting, most=most)
+            self._is_unsure = False
             if flying < self._ledger.slots:
                 self._ask_at = float("-inf")
                 return True
@@ -100,7 +103,12 @@ class Room:
         wanted = flying + min(waiting, EXPORTS_AT_ONCE)
         wanted = min(wanted, self._part(most, now))
         kept = max(flying, min(self._ledger.slots, wanted))
-        if kept < self._ledger.slots or (self._ledger.waiting and not waiting):
+        if most <= len(self._waiting_until) and flying < kept:
+            # There are fewer than want one: each time another's turn.
+            kept = flying
+            self._ask_at = now.monotonic + AGAIN_SECONDS
+        if kept < self._ledger.slots or (self._ledger.waiting and not waiting) or self._is_unsure:
+            self._is_unsure = False
             self._ledger.slots = kept
             work.slots, work.waiting = kept, waiting
 

@@ -25,7 +25,7 @@ def _age(world: World, days: float) -> None:
 
 def test_old_job_files_are_forgotten_once_an_hour(tmp_path: Path) -> None:
     """It is said once, with how many."""
-    world = World(tmp_path)
+    world = World(tmp_path, limits=Limits(keep_days=90))
     world.drop("a.yaml", yaml_of("one"))
     world.pass_time(60)
     _age(world, 89)
@@ -39,7 +39,7 @@ def test_old_job_files_are_forgotten_once_an_hour(tmp_path: Path) -> None:
 
 def test_a_job_in_doubt_is_never_forgotten(tmp_path: Path) -> None:
     """Dropped again after a year it is still not paid a second time."""
-    world = World(tmp_path)
+    world = World(tmp_path, limits=Limits(keep_days=90))
     world.cloud.export_faults.append((CloudInDoubt("no answer"), True))
     world.drop("a.yaml", yaml_of("one"))
     world.pass_time(60)
@@ -66,7 +66,7 @@ def test_null_keeps_everything(tmp_path: Path) -> None:
 
 def test_a_ledger_that_is_away_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forgetting waits for the next hour."""
-    world = World(tmp_path)
+    world = World(tmp_path, limits=Limits(keep_days=90))
     world.drop("a.yaml", yaml_of("one"))
     world.pass_time(30)
 

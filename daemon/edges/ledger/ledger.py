@@ -475,11 +475,12 @@ class Ledger:
         """What an attempt to enter has entered whose end nobody heard of; nothing where all is known.
 
         Raises:
-            LedgerUnavailable: the ledger cannot be read now.
+            LedgerUnavailable: it is not known yet.
+            LedgerLost: another daemon has taken our jobs over.
         """
         if self._unsure_entry is None:
             return []
-        with self._transaction() as connection:
+        with self._writing() as connection:  # behind the earlier attempt, should it still be about to end
             noted = _note(connection, self.owner, ENTERED)
             ids = noted["files"] if noted and noted["token"] == self._unsure_entry else []
             found = self._unfinished(connection, _files.c.id.in_(ids)).files
@@ -502,8 +503,7 @@ class Ledger:
         jobs_of: dict[int, list[Job]] = {file_id: [] for file_id, _job_file, _jobs in claimed}
         for job_id, job in zip(job_ids, placed, strict=True):
             jobs_of[job.batch_id].append(replace(job, id=job_id))
-            if job.continues is not None:
-                _take_over(connection, replace(job, id=job_id))
+        _take_over(connection, [job for jobs in jobs_of.values() for job in jobs if job.continues is not None])
         return [(replace(job_file, id=file_id), jobs_of[file_id]) for file_id, job_file, _jobs in claimed]
 
     def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
@@ -787,18 +787,33 @@ class Ledger:
             last_done = connection.execute(
                 sa.select(sa.func.max(_files.c.id)).where(same, _files.c.outcome == Outcome.DONE)
             ).scalar()
+            is_held = self._is_being_continued()
             rows = connection.execute(
-                sa.select(_jobs, (_files.c.filed_as == failed_as).label("is_this_file"))
+                sa.select(_jobs, (_files.c.filed_as == failed_as).label("is_this_file"), is_held.label("is_held"))
                 .join(_files, _files.c.id == _jobs.c.file_id)
-                .where(failed, _jobs.c.continued_by.is_(None))
+                .where(failed, sa.or_(_jobs.c.continued_by.is_(None), is_held))
                 .order_by(_jobs.c.file_id.desc(), _jobs.c.position)
             ).all()
         barrier = last_done or 0
+        free = (row for row in rows if not row.is_held)
         kept = tuple(
-            mapping.job_of(row) for row in rows if row.state != State.DONE or row.file_id > barrier or row.is_this_file
+            mapping.job_of(row) for row in free if row.state != State.DONE or row.file_id > barrier or row.is_this_file
         )
         digests = {row.id: row.digest for row in files}
-        return Earlier(kept, tuple((row.id, row.filed_as) for row in files), digests)
+        left = tuple((row.id, row.filed_as) for row in files)
+        return Earlier(kept, left, digests, is_held=any(row.is_held for row in rows))
+
+    def _is_being_continued(self) -> sa.ColumnElement[bool]:
+        """Another daemon is just claiming a file that goes on with the job, which may yet come to nothing."""
+        if not self.is_shared:
+            return sa.false()
+        following, claim = _jobs.alias("following"), _files.alias("claim")
+        return sa.exists().where(
+            following.c.id == _jobs.c.continued_by,
+            claim.c.id == following.c.file_id,
+            claim.c.state == FileState.CLAIMING,
+            claim.c.owner != self.owner,
+        )
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state: of unfinished files only, so that the cost does not grow with the past."""
@@ -919,8 +934,9 @@ class Ledger:
         return set(wanted) - known
 
     def in_doubt_since(self, asked_at: float) -> list[Job]:
-        """Jobs that were asked for since then (wall-clock seconds) and are in doubt, filed away or not."""
-        doubtful = sa.and_(_jobs.c.failure == Failure.IN_DOUBT, _jobs.c.asked_at >= asked_at)
+        """Jobs that were asked for since then (wall-clock seconds) and not answered, whoever's, filed away or not."""
+        is_open = sa.or_(_jobs.c.failure == Failure.IN_DOUBT, _jobs.c.state == State.EXPORTING)
+        doubtful = sa.and_(is_open, _jobs.c.asked_at >= asked_at)
         with self._transaction() as connection:
             return [
                 mapping.job_of(row) for row in connection.execute(sa.select(_jobs).where(doubtful).order_by(_jobs.c.id))
@@ -976,10 +992,12 @@ class Ledger:
         """A notice that waits to be delivered.
 
         Raises:
-            LedgerUnavailable: the ledger cannot be read now.
+            LedgerUnavailable: the ledger cannot be read now, or another daemon has taken the notice over and told it.
         """
         with self._transaction() as connection:
-            row = connection.execute(sa.select(_notices).where(_notices.c.id == notice_id)).one()
+            row = connection.execute(sa.select(_notices).where(_notices.c.id == notice_id)).one_or_none()
+        if row is None:
+            raise LedgerUnavailable(f"notice {notice_id} is not ours any more")
         return Notice(row.id, Sink(row.sink), Kind(row.kind), row.at, row.body, row.tries)
 
     def entries(self, file_id: int) -> list[Entry]:
@@ -1078,9 +1096,15 @@ def _inserted(connection: sa.Connection, table: sa.Table, rows: list[dict[str, A
     return connection.execute(insert, rows).scalars().all()
 
 
-def _take_over(connection: sa.Connection, job: Job) -> None:
+def _take_over(connection: sa.Connection, jobs: Sequence[Job]) -> None:
+    """These jobs go on with earlier ones, which nobody else goes on with."""
+    if not jobs:
+        return
     statement = (
-        sa.update(_jobs).where(_jobs.c.id == job.continues, _jobs.c.continued_by.is_(None)).values(continued_by=job.id)
+        sa.update(_jobs)
+        .where(_jobs.c.id == sa.bindparam("b_id"), _jobs.c.continued_by.is_(None))
+        .values(continued_by=sa.bindparam("b_by"))
     )
-    if connection.execute(statement).rowcount != 1:
-        raise LedgerConflict(f"job {job.continues} is continued by another job already")
+    rows = [{"b_id": job.continues, "b_by": job.id} for job in sorted(jobs, key=lambda job: job.continues or 0)]
+    if connection.execute(statement, rows).rowcount != len(rows):
+        raise LedgerConflict(f"of the jobs {[row['b_id'] for row in rows]} one is continued by another job already")

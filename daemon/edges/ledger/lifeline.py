@@ -220,6 +220,7 @@ class Lifeline:
                     post(LifelineCut(str(error) if is_ours else self._explain(error)))
                 self._drop()
                 self._said = None
+                self._free_since = {}
                 self._is_closed.wait(AGAIN_SECONDS)
 
     def _listen(self, session: psycopg.Connection[Any], post: Callable[[object], None], owner: str) -> None:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy import event as sa_event
 
 from daemon.core.errors import LedgerRefused, LedgerUnavailable
 from daemon.edges.ledger.lifeline import HELD_LOCKS, Guard, Lifeline
@@ -97,7 +98,7 @@ class PostgresBase:
 
     def _make_engine(self) -> sa.Engine:
         try:
-            return sa.create_engine(
+            engine = sa.create_engine(
                 self._url,
                 pool_size=1,
                 max_overflow=0,
@@ -109,6 +110,8 @@ class PostgresBase:
             raise LedgerRefused(
                 "the driver for PostgreSQL is not installed: pip install 'chromadrop[postgres]'"
             ) from None
+        sa_event.listen(engine, "connect", _make_durable)
+        return engine
 
     def _connect_args(self) -> dict[str, Any]:
         given = str(self._url.query.get("options", ""))
@@ -229,6 +232,19 @@ def look_at_server(url: str) -> Server:
         raise LedgerUnavailable(base.explain(error)) from None
     finally:
         base.close()
+
+
+def _make_durable(connection: Any, _record: object) -> None:
+    """What is committed must outlive the server, whatever else it is set to: an export leaves only after that.
+
+    https://www.postgresql.org/docs/current/runtime-config-wal.html#GUC-SYNCHRONOUS-COMMIT
+    """
+    cursor = connection.cursor()
+    cursor.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    cursor.close()
+    connection.commit()
 
 
 def lock_class(ledger_id: str) -> int:

@@ -130,11 +130,13 @@ class Earlier:
         files: failed job files of that name (number, path relative to the root), the one that lay in failed/ under
             that very name first, then the latest.
         digests: of their contents, by number.
+        is_held: another daemon is just claiming a file that goes on with one of the jobs: whether it does is open.
     """
 
     jobs: tuple[Job, ...] = ()
     files: tuple[tuple[int, str], ...] = ()
     digests: Mapping[int, str] = field(default_factory=dict)
+    is_held: bool = False
 
 
 NOTHING_EARLIER: Final = Earlier()
