@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from engines import Engine
+from postgres import database_of
 from test_ledger import (
     IN_DOUBT,
     NOW,
@@ -131,6 +132,34 @@ def test_one_earlier_job_is_continued_by_one_daemon(team: Team) -> None:
         first.enter([(claimed("X.yaml"), [job])])
     assert first.unfinished() == []
     assert first.earlier("x.yaml", "failed/x.yaml").jobs == ()
+
+
+def test_what_another_is_about_to_continue_is_held(team: Team) -> None:
+    """Its claim may yet come to nothing: who reads meanwhile must not take the job for one that nobody has paid."""
+    first, second = team.join("a"), team.join("b")
+    [doubtful] = failed_file(first, "x.yaml", [IN_DOUBT])
+    job = continue_from(Job(0, 0, 1, doubtful.request), doubtful, NOW, may_pay_again=False)
+    [(job_file, _jobs)] = second.enter([(claimed("x.yaml"), [job])])
+    assert first.earlier("x.yaml", "failed/x.yaml").is_held
+    assert not second.earlier("x.yaml", "failed/x.yaml").is_held, "that is our own affair"
+    second.commit(Work(withdrawn=[job_file.id]))
+    found = first.earlier("x.yaml", "failed/x.yaml")
+    assert (found.is_held, [one.id for one in found.jobs]) == (False, [doubtful.id])
+
+
+def test_exports_in_flight_elsewhere_are_rivals(team: Team) -> None:
+    """A project that is found may be theirs."""
+    first, second = team.join("a"), team.join("b")
+    _file, [job] = entered(first, "x.yaml")
+    asked = advanced(first, job, STARTED)
+    assert [one.id for one in second.in_doubt_since(NOW - 1)] == [asked.id]
+
+
+def test_what_is_committed_outlives_the_server_whatever_it_is_set_to(team: Team) -> None:
+    """An export leaves after its commit: that one must not be lost in a crash."""
+    team.run(f"ALTER DATABASE {database_of(team.url)} SET synchronous_commit = off")
+    with team.join("a")._transaction() as connection:
+        assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
 
 
 def test_what_others_are_moving_is_known(team: Team) -> None:

@@ -500,3 +500,22 @@ def test_mended_without_having_been_cut_is_no_news(worlds: Worlds) -> None:
     worlds.drop("x.yaml", yaml_of("one"), "a")
     worlds.pass_time(30)
     all_well(worlds, "one")
+
+
+def test_what_a_zombie_still_meant_to_move_it_leaves_alone(worlds: Worlds) -> None:
+    """Its heir has filed the job file; no second copy of it appears, and none is claimed anew."""
+    worlds.drop("x.yaml", yaml_of("one"), "a")
+    worlds.settle()
+    worlds["a"].crew.held = {"file"}
+    worlds.pass_time(20)
+    worlds.cut("a")
+    worlds.tell_lost("a", "b")
+    worlds.pass_time(20)
+    assert worlds.files("done") == ["x.yaml"]
+    zombie = worlds.alive.pop("a")
+    zombie.crew.held = set()
+    zombie.crew.work()
+    assert worlds.files("done") == ["x.yaml"]
+    assert worlds.files("processing") == []
+    assert zombie.files("videos") == ["x.mp4"]
+    zombie.kill()
