@@ -241,6 +241,10 @@ def test_every_log_query_tells_what_happened(tmp_path: Path) -> None:
 
 
 TO_SCHEMA_1: Final = """
+DROP TABLE daemons; DROP INDEX claiming_names; DROP INDEX processing_names; DROP INDEX offered_jobs;
+ALTER TABLE jobs DROP COLUMN is_offered;
+CREATE TABLE notes_of_one (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL);
+INSERT INTO notes_of_one SELECT key, value FROM notes; DROP TABLE notes; ALTER TABLE notes_of_one RENAME TO notes;
 DROP INDEX ix_jobs_project_id; DROP INDEX ix_jobs_asked_at; DROP INDEX ix_jobs_settled_at;
 ALTER TABLE jobs DROP COLUMN asked_at; ALTER TABLE jobs DROP COLUMN is_adopted;
 DROP TABLE notices; UPDATE notes SET value = '"1"' WHERE key = 'schema_version';
