@@ -791,6 +791,10 @@ class Dispatcher:
 
         return lambda: self._crew.file(discard)
 
+    def _discard_part(self, job_id: int) -> Nudge:
+        self._spool.discard_part(job_id)
+        return Nudge()
+
     def _discard(self, job_id: int) -> Nudge:
         self._spool.discard(job_id)
         return Nudge()
@@ -1451,7 +1455,8 @@ class Dispatcher:
     def _on_download_ended(self, message: DownloadEnded, now: Instant) -> None:
         self._downloading.discard(message.job_id)
         if self._lending.has_borrowed(message.job_id):
-            self._lending.on_download_ended(message, now)
+            if not self._lending.on_download_ended(message, now):
+                self._act(lambda: self._crew.file(lambda: self._discard_part(message.job_id)))
             return
         job = self._jobs[message.job_id]
         outcome = message.outcome

@@ -27,6 +27,7 @@ TINY: Final[dict[str, dict[str, Any]]] = {
     "idle": {"seconds": 1.0},
     "ledger": {"counts": (20,), "tries": 1},
     "growth": {"counts": (10, 20)},
+    "engines": {"count": 20, "drops": 1},
 }
 
 

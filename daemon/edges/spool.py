@@ -737,6 +737,13 @@ class Spool:
             with contextlib.suppress(OSError):
                 path.unlink()
 
+    def discard_part(self, job_id: int) -> None:
+        """Remove an unfinished download that another daemon makes; what is noted of it stays, for that one to read."""
+        part = self._downloads / f"{self._ours}-{job_id}.part"
+        for path in (part, *(part.with_suffix(end) for end in (".json", ".json.tmp"))):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
     def discard_all_but(self, job_ids: frozenset[int]) -> None:
         """Remove our own unfinished downloads of jobs that have ended; nothing matters if it fails."""
         prefix = f"{self._ours}-"

@@ -120,8 +120,8 @@ BREAKAGES: Final = (
         (
             Edit(
                 _DISPATCHER,
-                "        for job_file, jobs in self._ledger.unfinished():\n            self._remember",
-                "        for job_file, jobs in self._ledger.unfinished()[:0]:\n            self._remember",
+                "        for job_file, jobs in taken.files:\n            self._remember",
+                "        for job_file, jobs in taken.files[:0]:\n            self._remember",
             ),
         ),
     ),
@@ -226,7 +226,7 @@ BREAKAGES: Final = (
     Breakage(
         "no-note",
         "it is not remembered where a video is about to appear, so that it may appear twice",
-        (Edit(_SPOOL, '                _write_durably(part.with_suffix(".note"), note)\n', ""),),
+        (Edit(_SPOOL, "                _write_durably(self._note(job_id), note)\n", ""),),
     ),
     Breakage(
         "job-file-first",
