@@ -71,7 +71,7 @@ class Breakage:
 
 
 _DISPATCHER: Final = "daemon/dispatcher.py"
-_LEDGER: Final = "daemon/edges/ledger.py"
+_LEDGER: Final = "daemon/edges/ledger/ledger.py"
 _SPOOL: Final = "daemon/edges/spool.py"
 _FETCH: Final = "daemon/pipeline/fetch.py"
 
@@ -182,9 +182,9 @@ BREAKAGES: Final = (
         (
             Edit(
                 _LEDGER,
-                "            if work.entries:\n                connection.execute(",
-                "        with self._transaction() as connection:\n"
-                "            if work.entries:\n                connection.execute(",
+                "        if work.entries:\n            connection.execute(",
+                '        connection.exec_driver_sql("COMMIT")\n        connection.exec_driver_sql("BEGIN IMMEDIATE")\n'
+                "        if work.entries:\n            connection.execute(",
             ),
         ),
     ),
@@ -195,8 +195,7 @@ BREAKAGES: Final = (
             Edit(
                 _DISPATCHER,
                 "            entered = self._ledger.enter(plan.claims) if plan.claims else []\n",
-                "            for job_file, _jobs in plan.claims:\n"
-                "                claim.take(self._spool, job_file, is_retry=False)\n"
+                "            claim.take(self._spool, [(job_file, False) for job_file, _jobs in plan.claims])\n"
                 "            entered = self._ledger.enter(plan.claims)\n",
             ),
         ),
