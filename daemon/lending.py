@@ -65,16 +65,6 @@ class Lending:
         self._ask_at = float("-inf")
 
     @property
-    def is_busy(self) -> bool:
-        """Others download for us."""
-        return bool(self._lent)
-
-    @property
-    def borrowed_count(self) -> int:
-        """So many downloads of ours are others' jobs."""
-        return len(self._borrowed)
-
-    @property
     def due_at(self) -> float | None:
         """When to look at what others have or offer, on the monotonic clock; None for never."""
         if not self._has_peers:

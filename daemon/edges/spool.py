@@ -732,10 +732,9 @@ class Spool:
 
     def discard(self, job_id: int) -> None:
         """Remove what a download left behind, once the ledger knows the end of its job; nothing matters if it fails."""
-        part = self._downloads / f"{self._ours}-{job_id}.part"
-        for path in (part, *(part.with_suffix(end) for end in (".json", ".json.tmp")), self._note(job_id)):
-            with contextlib.suppress(OSError):
-                path.unlink()
+        self.discard_part(job_id)
+        with contextlib.suppress(OSError):
+            self._note(job_id).unlink()
 
     def discard_part(self, job_id: int) -> None:
         """Remove an unfinished download that another daemon makes; what is noted of it stays, for that one to read."""

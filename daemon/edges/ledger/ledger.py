@@ -393,31 +393,25 @@ class Ledger:
 
     def _change_jobs(self, connection: sa.Connection, changes: Iterable[tuple[State, Job]]) -> None:
         rows = [{"b_id": job.id, "b_expected": expected, **mapping.job_changes(job)} for expected, job in changes]
+        self._change(connection, _jobs, rows, "jobs")
+
+    def _change(self, connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]], what: str) -> None:
+        """Compare and set: each row has what changes, and by what it must be found (``b_id``, ``b_expected``)."""
         statement = (
-            sa.update(_jobs)
+            sa.update(table)
             .where(
-                _jobs.c.id == sa.bindparam("b_id"),
-                _jobs.c.state == sa.bindparam("b_expected"),
-                _jobs.c.owner == self.owner,
+                table.c.id == sa.bindparam("b_id"),
+                table.c.state == sa.bindparam("b_expected"),
+                table.c.owner == self.owner,
             )
             .values({column: sa.bindparam(column) for column in rows[0] if not column.startswith("b_")})
         )
         if connection.execute(statement, rows).rowcount != len(rows):
-            raise LedgerConflict(f"jobs {sorted(row['b_id'] for row in rows)} were changed by somebody else")
+            raise LedgerConflict(f"{what} {sorted(row['b_id'] for row in rows)} were changed by somebody else")
 
     def _change_files(self, connection: sa.Connection, changes: Iterable[tuple[FileState, JobFile]]) -> None:
         rows = [{"b_id": one.id, "b_expected": expected, **mapping.file_changes(one)} for expected, one in changes]
-        statement = (
-            sa.update(_files)
-            .where(
-                _files.c.id == sa.bindparam("b_id"),
-                _files.c.state == sa.bindparam("b_expected"),
-                _files.c.owner == self.owner,
-            )
-            .values({column: sa.bindparam(column) for column in rows[0] if not column.startswith("b_")})
-        )
-        if connection.execute(statement, rows).rowcount != len(rows):
-            raise LedgerConflict(f"batches {sorted(row['b_id'] for row in rows)} were changed by somebody else")
+        self._change(connection, _files, rows, "batches")
         closed = [{"b_id": row["b_id"]} for row in rows if row["state"] is FileState.CLOSED]
         if closed:
             emptied = sa.update(_files).where(_files.c.id == sa.bindparam("b_id")).values(content=b"")
