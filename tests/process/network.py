@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from file_systems import LonelyNetwork
 from patience import PATIENCE_SECONDS
 from tcp_proxy import Proxy
 from test_share import _can
@@ -39,26 +40,13 @@ def why_no_network() -> str:
     return ""
 
 
-class _Namespace:
-    """A network namespace, kept by a process that does nothing."""
+class _Namespace(LonelyNetwork):
+    """A network namespace that others may be joined to."""
 
     def __init__(self) -> None:
-        command = ["unshare", "--net", "sh", "-c", "ip link set lo up && exec cat"]
-        self._holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        super().__init__()
         self.held_by = self._holder.pid
         self.path = Path(f"/proc/{self.held_by}/ns/net")
-        self.launcher = ("nsenter", f"--net={self.path}")
-
-    def __enter__(self) -> Self:
-        assert self._holder.stdin is not None
-        assert self._holder.stdout is not None
-        self._holder.stdin.write(b"there\n")
-        self._holder.stdin.flush()
-        assert self._holder.stdout.readline() == b"there\n"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._holder.communicate()
 
     def ip(self, arguments: str) -> None:
         """Run the program of that name."""
