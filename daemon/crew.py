@@ -6,14 +6,12 @@ import sys
 import threading
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from daemon.core.schedule import EXPORTS_AT_ONCE
+from daemon.core.schedule import EXPORTS_AT_ONCE, LOOKERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-MOST_LOOKERS: Final = 256
+    from collections.abc import Callable, Iterable
 
 
 class Pool:
@@ -25,7 +23,7 @@ class Pool:
     Args:
         name: of the threads, for those who look at them from outside.
         most: threads at once.
-        post: where what a call returns goes.
+        post: where what a call returns goes; not where that is None.
     """
 
     def __init__(self, name: str, most: int, post: Callable[[object], None]) -> None:
@@ -55,7 +53,9 @@ class Pool:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             try:
-                self._post(call())
+                message = call()
+                if message is not None:
+                    self._post(message)
             except Exception:  # noqa: BLE001 - the top of a worker: one bad call must not end the pool
                 threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
             with self._lock:
@@ -94,7 +94,8 @@ class Crew:
 
     def __init__(self, post: Callable[[object], None], *, max_rendering: int, downloads: int) -> None:
         self._exporters = Pool("export", EXPORTS_AT_ONCE, post)
-        self._lookers = Pool("look", min(max_rendering, MOST_LOOKERS), post)
+        self._post = post
+        self._lookers = Pool("look", min(max_rendering, LOOKERS), post)
         self._downloaders = Pool("download", downloads, post)
         self._filers = Pool("file", 1, post)
         self._messengers = Pool("errand", 1, post)
@@ -108,6 +109,15 @@ class Crew:
     def look(self, call: Callable[[], object]) -> None:
         """Make a look, or a probe."""
         self._lookers.submit(call)
+
+    def look_together(self, call: Callable[[], Iterable[object]]) -> None:
+        """Make many looks; each message goes into the mailbox when it is there."""
+
+        def look() -> None:
+            for message in call():
+                self._post(message)
+
+        self._lookers.submit(look)
 
     def download(self, call: Callable[[], object]) -> None:
         """Make a download."""
@@ -144,7 +154,7 @@ class Crew:
 
     def resize(self, *, max_rendering: int, downloads: int) -> None:
         """Take other limits; threads that are there stay."""
-        self._lookers.most = min(max_rendering, MOST_LOOKERS)
+        self._lookers.most = min(max_rendering, LOOKERS)
         self._downloaders.most = downloads
 
     def close(self, seconds: float) -> None:

@@ -61,6 +61,7 @@ from daemon.core.report import (
     ExportEnded,
     FilingEnded,
     Looked,
+    LooksEnded,
     NoticeEnded,
     Nudge,
     PageEnded,
@@ -72,7 +73,17 @@ from daemon.core.report import (
     Troubled,
     WarmedUp,
 )
-from daemon.core.schedule import EXPORTS_AT_ONCE, REFUSALS_IN_A_ROW, Instant, back_off, is_past_deadline, next_look
+from daemon.core.schedule import (
+    EXPORTS_AT_ONCE,
+    LOOKS_SECONDS,
+    REFUSALS_IN_A_ROW,
+    Instant,
+    back_off,
+    is_past_deadline,
+    looks_alone,
+    looks_at_once,
+    next_look,
+)
 from daemon.core.video_name import default_template, numbered
 from daemon.edges.ledger import NOTHING_EARLIER, Entry, Work
 from daemon.lending import Lending
@@ -145,6 +156,9 @@ class Crew(Protocol):
 
     def look(self, call: Callable[[], object]) -> None:
         """Make a look, or a probe."""
+
+    def look_together(self, call: Callable[[], Iterable[object]]) -> None:
+        """Make many looks, each message of which counts when it is there."""
 
     def download(self, call: Callable[[], object]) -> None:
         """Make a download."""
@@ -365,6 +379,7 @@ class Dispatcher:
         self._is_warming_up = False
         self._rendering: set[int] = set()
         self._looks: list[tuple[float, int]] = []
+        self._looks_held_until = -_NEVER
         self._looking: dict[int, float] = {}
         self._still: dict[int, int] = {}
         self._links: dict[int, tuple[str, float]] = {}
@@ -427,6 +442,7 @@ class Dispatcher:
             ExportEnded: self._on_export_ended,
             WarmedUp: self._on_warmed_up,
             Looked: self._on_looked,
+            LooksEnded: self._on_looks_ended,
             DownloadEnded: self._on_download_ended,
             Probed: self._on_probed,
             FilingEnded: self._on_filing_ended,
@@ -718,7 +734,7 @@ class Dispatcher:
         if self._queue:
             times.append(self._queue[0][0])
         if self._looks and not self._are_looks_held:
-            times.append(self._looks[0][0])
+            times.append(max(self._looks[0][0], self._looks_held_until))
         return times
 
     # --- bookkeeping ------------------------------------------------------------------------------
@@ -1325,17 +1341,54 @@ class Dispatcher:
     # --- fetch ------------------------------------------------------------------------------------
 
     def _start_looks(self, now: Instant) -> None:
-        while self._looks and self._looks[0][0] <= now.monotonic and not self._are_looks_held:
+        if self._are_looks_held or now.monotonic < self._looks_held_until:
+            return
+        at_once = looks_at_once(len(self._rendering))
+        if at_once == 1:
+            for job in self._due_looks(now, None):
+                self._act(self._look_deed(job))
+            return
+        # Together they go on connections that are there; those that go alone add to these, a few at a time.
+        connections = self._studio.connections
+        together = max(0, connections - len(self._looking))
+        jobs = self._due_looks(now, together + looks_alone(connections))
+        if jobs or self._looks:
+            self._looks_held_until = now.monotonic + LOOKS_SECONDS
+        for job in jobs[together:]:
+            self._act(self._look_deed(job, is_afresh=True))
+        for job in filter(self._is_still, jobs[:together]):
+            self._act(self._look_deed(job))
+        jobs = [job for job in jobs[:together] if not self._is_still(job)]
+        for first in range(0, len(jobs), at_once):
+            self._act(self._looks_deed(jobs[first : first + at_once]))
+
+    def _due_looks(self, now: Instant, most: int | None) -> list[Job]:
+        jobs: list[Job] = []
+        while self._looks and self._looks[0][0] <= now.monotonic and (most is None or len(jobs) < most):
             due, job_id = heapq.heappop(self._looks)
             job = self._jobs.get(job_id)
             if job is not None and job.state is State.RENDERING:
                 self._looking[job_id] = due
-                self._act(self._look_deed(job))
+                jobs.append(job)
+        return jobs
 
-    def _look_deed(self, job: Job) -> Callable[[], None]:
+    def _is_still(self, job: Job) -> bool:
+        """It has not moved for some looks, and the cloud is to be asked in another way, too."""
         still = self._still.get(job.id, 0)
-        is_still = still > 0 and still % STILL_LOOKS == 0
-        return lambda: self._crew.look(lambda: fetch.look(self._studio, job, is_still=is_still))
+        return still > 0 and still % STILL_LOOKS == 0
+
+    def _look_deed(self, job: Job, *, is_afresh: bool = False) -> Callable[[], None]:
+        is_still = self._is_still(job)
+        return lambda: self._crew.look(lambda: fetch.look(self._studio, job, is_still=is_still, is_afresh=is_afresh))
+
+    def _looks_deed(self, jobs: Sequence[Job]) -> Callable[[], None]:
+        return lambda: self._crew.look_together(lambda: fetch.look_together(self._studio, jobs))
+
+    def _on_looks_ended(self, message: LooksEnded, now: Instant) -> None:
+        for looked in message.looked:
+            self._on_looked(looked, now)
+        for job_id in message.left:
+            self._act(self._look_deed(self._jobs[job_id]))
 
     def _on_looked(self, message: Looked, now: Instant) -> None:
         due = self._looking.pop(message.job_id)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daemon.crew import MOST_LOOKERS, Crew, Pool
+from daemon.core.schedule import LOOKERS
+from daemon.crew import Crew, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,6 +75,19 @@ def pool(mailbox: Mailbox, gate: Gate) -> Iterator[Pool]:
 def names(beginning: str) -> list[str]:
     """The living workers."""
     return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith(beginning))
+
+
+def test_looks_made_together_are_heard_of_one_by_one(crew: Crew, mailbox: Mailbox, gate: Gate) -> None:
+    """One that has ended does not wait for the others."""
+
+    def look() -> Iterator[int]:
+        yield 1
+        yield gate.call(2)()
+
+    crew.look_together(look)
+    assert mailbox.next() == 1
+    gate.open()
+    assert mailbox.next() == 2
 
 
 def test_what_a_call_returns_is_posted(pool: Pool, mailbox: Mailbox) -> None:
@@ -208,14 +222,14 @@ def test_other_limits_are_taken(crew: Crew, gate: Gate) -> None:
     crew.download(gate.call(1))
     crew.download(gate.call(2))
     assert gate.wait_for(2) == {1, 2}
-    assert crew._lookers.most == MOST_LOOKERS
+    assert crew._lookers.most == LOOKERS
 
 
 def test_closing_the_crew_ends_all(mailbox: Mailbox) -> None:
     """No pool is forgotten."""
     crew = Crew(mailbox.put, max_rendering=2, downloads=1)
     for submit in (crew.export, crew.look, crew.download, crew.file, crew.errand, crew.notify, crew.page):
-        submit(lambda: None)
+        submit(lambda: 1)
     mailbox.take(7)
     crew.close(PATIENCE_SECONDS)
     kinds = ("export-", "look-", "download-", "file-", "errand-", "notify-", "page-")

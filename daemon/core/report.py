@@ -44,6 +44,19 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True)
+class LooksEnded:
+    """Looks that were made together have ended.
+
+    Attributes:
+        looked: these.
+        left: the jobs that have to be looked at alone.
+    """
+
+    looked: tuple[Looked, ...]
+    left: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DownloadEnded:
     """A download has ended, or was cut."""
 

@@ -18,6 +18,12 @@ LONGEST_BACK_OFF_SECONDS: Final = 60.0
 LONGEST_RETRY_AFTER_SECONDS: Final = 300.0
 EXPORTS_AT_ONCE: Final = 32
 """However many renders may be in flight: a crash puts no more jobs in doubt than this."""
+LOOKERS: Final = 64
+"""Threads that look at renders. With more renders in flight each thread looks at several at once."""
+MOST_CONNECTIONS: Final = 256
+"""That are kept alive for looks."""
+LOOKS_SECONDS: Final = 0.01
+"""Then looks are begun together, so long after the ones before."""
 REFUSALS_IN_A_ROW: Final = 6
 """After so many bounded deferrals in a row (404, other 4xx, ``success: false``) a render is refused (API.md)."""
 
@@ -34,6 +40,26 @@ def next_look(due: float, now: float, interval: float) -> float:
     if following > now:
         return following
     return now + interval - (now - due) % interval
+
+
+def looks_at_once(rendering: int) -> int:
+    """At how many renders one thread looks at once: at no more than it has to, for they may wait for each other.
+
+    Args:
+        rendering: renders in flight.
+    """
+    return max(1, -(-rendering // LOOKERS))
+
+
+def looks_alone(connections: int) -> int:
+    """How many more looks are begun together than there are free connections: each makes a connection of its own.
+
+    That costs more, and takes its time, but soon there are as many as it takes.
+
+    Args:
+        connections: that there are.
+    """
+    return min(max(2, connections // 4), max(0, MOST_CONNECTIONS - connections))
 
 
 def back_off(deferrals: int, base: float, *, retry_after_seconds: float | None = None) -> float:

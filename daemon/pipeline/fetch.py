@@ -6,15 +6,16 @@ times.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from daemon.core.errors import AccountTroubled, CloudDeferred, LedgerRefused, LinkExpired, SpoolError
 from daemon.core.job import Deferred, Downloaded, Progressed, Refused
-from daemon.core.report import DownloadEnded, Looked, Probed, Rendered, Troubled
+from daemon.core.report import DownloadEnded, Looked, LooksEnded, Probed, Rendered, Troubled
 from daemon.core.video_name import named_stem, safe_extension, safe_stem, url_name, video_stem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from daemon.core.job import Job
@@ -54,8 +55,17 @@ class Fetcher(Protocol):
     def has_project(self) -> bool:
         """The API tells of a project more than its progress."""
 
-    def look(self, project_id: str) -> Look:
-        """How far a render is."""
+    def look(self, project_id: str, *, is_afresh: bool = False) -> Look:
+        """How far a render is; on a new connection, if it is to be."""
+
+    @property
+    def connections(self) -> int:
+        """So many looks can be under way without making a connection."""
+
+    def look_together(
+        self, project_ids: Sequence[str]
+    ) -> Iterator[Sequence[tuple[int, Look | CloudDeferred | AccountTroubled | None]]]:
+        """How far these renders are, by their places, as the answers come; None for one that has to be asked alone."""
 
     def project(self, project_id: str) -> Project:
         """What the API tells of a project; costs nothing."""
@@ -67,15 +77,16 @@ class Fetcher(Protocol):
         """Download a video to ``part``, going on where it stopped."""
 
 
-def look(studio: Fetcher, job: Job, *, is_still: bool = False) -> Looked:
+def look(studio: Fetcher, job: Job, *, is_still: bool = False, is_afresh: bool = False) -> Looked:
     """Ask how far the render is.
 
     Args:
         studio: the cloud.
         job: RENDERING.
         is_still: it has not moved for some looks: the project itself is asked too, which may know more.
+        is_afresh: on a new connection.
     """
-    looked = _look(studio, job)
+    looked = _look(studio, job, is_afresh=is_afresh)
     if not is_still or not studio.has_project or not _is_standing_still(job, looked.outcome):
         return looked
     return Looked(job.id, _told_by_project(studio, job) or looked.outcome)
@@ -105,18 +116,42 @@ def _told_by_project(studio: Fetcher, job: Job) -> Refused | None:
     return Refused(f"the cloud says that the render ended as {project.state}{said}{credit}")
 
 
-def _look(studio: Fetcher, job: Job) -> Looked:
-    outcome: Progressed | Rendered | Deferred | Troubled
+def _look(studio: Fetcher, job: Job, *, is_afresh: bool) -> Looked:
+    found: Look | CloudDeferred | AccountTroubled
     try:
-        answer = studio.look(job.project_id or "")
-        outcome = Progressed(answer.percent) if answer.url is None else Rendered(answer.url)
-    except CloudDeferred as error:
-        outcome = _deferred(error)
-    except AccountTroubled as error:
-        outcome = Troubled(error.reason, is_credential=error.is_credential)
+        found = studio.look(job.project_id or "", is_afresh=is_afresh)
+    except (CloudDeferred, AccountTroubled) as error:
+        found = error
     except Exception as error:  # noqa: BLE001 - the top of a worker: a look must end in an outcome
-        outcome = Deferred(f"an error in chromadrop itself while looking: {type(error).__name__}")
-    return Looked(job.id, outcome)
+        return Looked(job.id, Deferred(f"an error in chromadrop itself while looking: {type(error).__name__}"))
+    return _looked(job, found)
+
+
+def _looked(job: Job, found: Look | CloudDeferred | AccountTroubled) -> Looked:
+    if isinstance(found, CloudDeferred):
+        return Looked(job.id, _deferred(found))
+    if isinstance(found, AccountTroubled):
+        return Looked(job.id, Troubled(found.reason, is_credential=found.is_credential))
+    return Looked(job.id, Progressed(found.percent) if found.url is None else Rendered(found.url))
+
+
+def look_together(studio: Fetcher, jobs: Sequence[Job]) -> Iterator[LooksEnded]:
+    """Ask how far these renders are, with one thread; what has ended is said as it ends.
+
+    Args:
+        studio: the cloud.
+        jobs: RENDERING.
+    """
+    left = dict(enumerate(jobs))
+    with suppress(Exception):  # the top of a worker: what has no outcome yet is looked at alone, and gets one
+        for ended in studio.look_together([job.project_id or "" for job in jobs]):
+            found = [(left.pop(place), answer) for place, answer in ended]
+            yield LooksEnded(
+                tuple(_looked(job, answer) for job, answer in found if answer is not None),
+                tuple(job.id for job, answer in found if answer is None),
+            )
+    if left:
+        yield LooksEnded((), tuple(job.id for job in left.values()))
 
 
 def probe(studio: Fetcher, project_id: str | None) -> Probed:

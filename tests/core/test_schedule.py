@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 from daemon.core.schedule import (
     LONGEST_BACK_OFF_SECONDS,
     LONGEST_RETRY_AFTER_SECONDS,
+    LOOKERS,
+    MOST_CONNECTIONS,
     back_off,
     is_past_deadline,
+    looks_alone,
+    looks_at_once,
     next_look,
 )
 
@@ -70,3 +74,20 @@ def test_a_render_is_late_from_its_deadline_on() -> None:
 def test_a_clock_that_was_set_back_gives_up_nothing() -> None:
     """The render just has longer."""
     assert not is_past_deadline(5000.0, 1000.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("rendering", "at_once"), [(0, 1), (1, 1), (LOOKERS, 1), (LOOKERS + 1, 2), (2 * LOOKERS, 2), (5000, 79)]
+)
+def test_a_looker_looks_at_no_more_renders_than_it_has_to(rendering: int, at_once: int) -> None:
+    """One each, as long as there are enough lookers."""
+    assert looks_at_once(rendering) == at_once
+
+
+@pytest.mark.parametrize(
+    ("connections", "alone"),
+    [(0, 2), (8, 2), (100, 25), (MOST_CONNECTIONS - 3, 3), (MOST_CONNECTIONS, 0), (MOST_CONNECTIONS + 9, 0)],
+)
+def test_connections_become_as_many_as_it_takes_and_no_more(connections: int, alone: int) -> None:
+    """By a quarter at a time."""
+    assert looks_alone(connections) == alone

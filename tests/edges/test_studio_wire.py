@@ -17,6 +17,7 @@ from wire_server import WireServer, head, header
 from daemon.core.errors import CloudDeferred, CloudInDoubt, CloudRefused
 from daemon.core.redact import Redactor
 from daemon.edges.studio import Studio
+from daemon.edges.studio.judge import Look
 from daemon.edges.studio.wire import ready_context
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def test_a_connection_that_died_while_kept_alive_is_noticed_and_asked_again(
         assert server.connections == 2
 
 
-def test_looks_of_a_thread_share_a_connection_and_every_export_has_its_own(
+def test_looks_one_after_the_other_share_a_connection_and_every_export_has_its_own(
     studio_at: Callable[..., Studio],
 ) -> None:
     """Kept alive where it saves, fresh where a dead connection would cost."""
@@ -236,7 +237,7 @@ def test_looks_of_a_thread_share_a_connection_and_every_export_has_its_own(
 
 
 def test_many_threads_may_use_one_studio(studio_at: Callable[..., Studio]) -> None:
-    """One connection for each thread, whose answers never mix."""
+    """As many connections as looks at once, at most, and answers never mix."""
 
     def script(peer: Peer) -> None:
         while request := peer.read_request():
@@ -257,7 +258,189 @@ def test_many_threads_may_use_one_studio(studio_at: Callable[..., Studio]) -> No
         for thread in threads:
             thread.join(30)
         assert not wrong
-        assert server.connections == 8
+        assert server.connections <= 8
+
+
+# --- many looks of one thread -----------------------------------------------------------------------------------------
+
+
+def _progress_of(request: bytes) -> bytes:
+    """An answer that tells which project was asked for: its number as its percentage."""
+    percent = int(request.split(b" ")[1].rpartition(b"/")[2])
+    return json.dumps({"success": True, "data": {"progress": percent}}).encode()
+
+
+def _together(studio: Studio, project_ids: list[str]) -> dict[str, Any]:
+    """What each look found: its percentage, what was raised, or None where it is to be made alone."""
+    found: dict[str, Any] = {}
+    for ended in studio.look_together(project_ids):
+        for place, answer in ended:
+            assert project_ids[place] not in found
+            found[project_ids[place]] = answer.percent if isinstance(answer, Look) else answer
+    return found
+
+
+class Hall:
+    """A server that answers the first request of each connection.
+
+    Args:
+        connections: for which `all_asked` waits.
+        then: what each connection does with the requests after the first.
+    """
+
+    def __init__(self, connections: int, then: Callable[[Peer, bytes], None]) -> None:
+        self._then = then
+        self.all_asked = threading.Barrier(connections)
+
+    def __call__(self, peer: Peer) -> None:
+        peer.answer(_progress_of(peer.read_request()))
+        while request := peer.read_request():
+            self._then(peer, request)
+
+
+def _warmed(studio: Studio, count: int) -> Studio:
+    for _ in range(count):
+        studio.look("0", is_afresh=True)
+    assert studio.connections == count
+    return studio
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_one_thread_asks_for_all_before_it_waits_for_one(
+    studio_at: Callable[..., Studio], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, *, is_tls: bool
+) -> None:
+    """On the connections that are kept alive; where these do not suffice, the rest is to be made alone."""
+    context = None
+    if is_tls:
+        monkeypatch.setenv("SSL_CERT_FILE", str(request.getfixturevalue("certificate")))
+        context = request.getfixturevalue("tls")
+
+    def answer(peer: Peer, asked: bytes) -> None:
+        hall.all_asked.wait(20)
+        peer.answer(_progress_of(asked))
+
+    hall = Hall(3, answer)
+    with WireServer(hall, context) as server:
+        studio = _warmed(studio_at(server.url), 3)
+        assert _together(studio, ["11", "12", "13", "14"]) == {"14": None, "11": 11, "12": 12, "13": 13}
+        assert _together(studio, ["21", "22", "23"]) == {"21": 21, "22": 22, "23": 23}
+        assert server.connections == 3
+        assert header(server.requests[-1], "Authorization") == KEY
+        assert header(server.requests[-1], "Host") == f"127.0.0.1:{server.port}"
+
+
+def test_together_and_alone_the_same_is_sent(studio_at: Callable[..., Studio]) -> None:
+    """But for the order, in which nothing lies."""
+    with WireServer(_serves) as server:
+        studio = _warmed(studio_at(server.url), 1)
+        _together(studio, ["p/1"])
+        studio.look("p/1")
+    alone, together = (sorted(one.split(b"\r\n")) for one in server.requests[1:])
+    assert alone == together
+
+
+def test_without_a_connection_nothing_is_sent_together(studio_at: Callable[..., Studio]) -> None:
+    """Making one takes its time, in which the others would wait."""
+    with WireServer(_serves) as server:
+        assert _together(studio_at(server.url), ["1", "2"]) == {"1": None, "2": None}
+        assert server.connections == 0
+
+
+def test_an_answer_that_does_not_come_keeps_nobody_waiting(studio_at: Callable[..., Studio]) -> None:
+    """The others are heard of first; that one ends like a look that was made alone."""
+
+    def answer(peer: Peer, asked: bytes) -> None:
+        if asked.split(b" ")[1].endswith(b"/7"):
+            peer.hang()
+        peer.answer(_progress_of(asked))
+
+    with WireServer(Hall(3, answer)) as server:
+        studio = _warmed(studio_at(server.url, **IMPATIENT), 3)
+        found = _together(studio, ["7", "8", "9"])
+        assert list(found) == ["8", "9", "7"] or list(found) == ["9", "8", "7"]
+        lost = found.pop("7")
+        assert isinstance(lost, CloudDeferred)
+        assert "no answer in time" in str(lost)
+        assert not lost.is_outage
+        assert found == {"8": 8, "9": 9}
+        assert studio.connections == 2
+
+
+def _cut(peer: Peer) -> None:
+    peer.send(head("200 OK", {"Content-Length": "100"}), b"{")
+    peer.reset()
+
+
+@pytest.mark.parametrize(
+    "ill",
+    [
+        pytest.param(lambda peer: peer.reset(), id="reset"),
+        pytest.param(lambda peer: peer.sock.close(), id="closed"),
+        pytest.param(_cut, id="cut"),
+        pytest.param(lambda peer: peer.send(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), id="no-http"),
+        pytest.param(lambda peer: peer.trickle(b"HTTP/1.1 200 OK\r\nX: "), id="trickle"),
+        pytest.param(lambda peer: peer.answer(b"x" * (2 << 20)), id="too-large"),
+        pytest.param(lambda peer: peer.answer(b"{}", line="401 Unauthorized"), id="unauthorized"),
+    ],
+)
+def test_what_is_wrong_with_an_answer_is_found_out_alone(
+    studio_at: Callable[..., Studio], ill: Callable[[Peer], None]
+) -> None:
+    """The others have theirs, and no connection is kept on which something is left to be read."""
+
+    def answer(peer: Peer, asked: bytes) -> None:
+        if asked.split(b" ")[1].endswith(b"/7"):
+            ill(peer)
+        else:
+            peer.answer(_progress_of(asked))
+
+    with WireServer(Hall(2, answer)) as server:
+        studio = _warmed(studio_at(server.url), 2)
+        assert _together(studio, ["7", "8"]) == {"7": None, "8": 8}
+        assert _together(studio, ["8"]) == {"8": 8}
+        assert studio.look("9").percent == 9
+
+
+def test_connections_that_died_while_kept_are_not_counted_on(studio_at: Callable[..., Studio]) -> None:
+    """The server has closed all of them: nothing was sent, each look is made alone, on a new one."""
+    with WireServer(lambda peer: peer.answer(_progress_of(peer.read_request()))) as server:
+        studio = _warmed(studio_at(server.url), 3)
+        assert _together(studio, ["1", "2"]) == {"1": None, "2": None}
+        assert studio.look("5").percent == 5
+
+
+def test_an_answer_is_decoded_and_a_connection_that_ends_is_let_go(studio_at: Callable[..., Studio]) -> None:
+    """Compressed though nobody asked for it, and the last one of its connection."""
+    packed = {"Content-Encoding": "gzip", "Connection": "close"}
+
+    def answer(peer: Peer, asked: bytes) -> None:
+        peer.answer(gzip.compress(_progress_of(asked)), headers=packed)
+        peer.sock.close()
+
+    with WireServer(Hall(2, answer)) as server:
+        studio = _warmed(studio_at(server.url), 2)
+        assert _together(studio, ["3", "4"]) == {"3": 3, "4": 4}
+        assert _together(studio, ["5"]) == {"5": None}
+
+
+def test_who_listens_no_more_leaves_no_answer_behind(studio_at: Callable[..., Studio]) -> None:
+    """An answer that nobody has read would be taken for that of the next question."""
+    with WireServer(_serves) as server:
+        studio = _warmed(studio_at(server.url), 2)
+        looks = studio.look_together(["1", "2", "3"])
+        assert next(looks) == [(2, None)]
+        del looks
+        assert studio.connections == 0
+
+
+def test_once_closed_no_connection_is_kept(studio_at: Callable[..., Studio]) -> None:
+    """Calls in flight end by themselves, and close theirs."""
+    with WireServer(_serves) as server:
+        studio = _warmed(studio_at(server.url), 2)
+        studio.close()
+        assert studio.connections == 0
+        studio.look("1")
+        assert studio.connections == 0
 
 
 # --- what is sent ---------------------------------------------------------------------------------------------------

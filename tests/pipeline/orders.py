@@ -12,9 +12,10 @@ from daemon.core.job_file import FileState, JobFile
 from daemon.edges.spool import Places, Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from daemon.core.errors import AccountTroubled, CloudDeferred
     from daemon.core.project import Project
 
 NOW = 1_770_000_000.0
@@ -85,6 +86,8 @@ class Cloud:
     fetched: Fetched = field(default_factory=lambda: Fetched(len(CLIP), "ab" * 32))
     asked: list[object] = field(default_factory=list)
     described: Project | Exception | None = None
+    answers: list[Answer | CloudDeferred | AccountTroubled | None] = field(default_factory=list)
+    connections: int = 0
 
     @property
     def has_project(self) -> bool:
@@ -113,9 +116,17 @@ class Cloud:
     def warm_up(self) -> None:
         self._ask("warm up")
 
-    def look(self, project_id: str) -> Answer:
+    def look(self, project_id: str, *, is_afresh: bool = False) -> Answer:
+        del is_afresh
         self._ask(project_id)
         return self.answer
+
+    def look_together(
+        self, project_ids: Sequence[str]
+    ) -> Iterator[list[tuple[int, Answer | CloudDeferred | AccountTroubled | None]]]:
+        self._ask(list(project_ids))
+        for place, answer in enumerate(self.answers):
+            yield [(place, answer)]
 
     def probe(self, project_id: str | None) -> None:
         self._ask(project_id)

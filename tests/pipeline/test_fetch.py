@@ -12,7 +12,7 @@ from orders import CLIP, Answer, Cloud, job, job_file, spool_in
 from daemon.core.errors import AccountTroubled, CloudDeferred, FilingDeferred, LinkExpired
 from daemon.core.job import Deferred, Downloaded, Exported, ExportStarted, Job, Progressed, Refused, Video
 from daemon.core.project import Project
-from daemon.core.report import DownloadEnded, Looked, Probed, Rendered, Troubled
+from daemon.core.report import DownloadEnded, Looked, LooksEnded, Probed, Rendered, Troubled
 from daemon.pipeline import fetch
 
 if TYPE_CHECKING:
@@ -123,6 +123,29 @@ def test_a_project_that_says_nothing_changes_nothing(described: Project | Except
     """It is asked because it may help; the look's own outcome stands."""
     looked = fetch.look(Cloud(answer=Answer(42.0), described=described), STILL, is_still=True)
     assert looked == Looked(1, Progressed(42.0))
+
+
+MANY = [replace(RENDERING, id=number, project_id=f"p{number}") for number in (11, 12, 13, 14, 15)]
+
+
+def test_looks_made_together_end_like_looks_made_alone() -> None:
+    """Each in its own way, as the answers come; what has to be asked alone is said."""
+    cloud = Cloud(answers=[Answer(42.5), Answer(100.0, URL), OUTAGE, None, AccountTroubled("no", is_credential=True)])
+    assert list(fetch.look_together(cloud, MANY)) == [
+        LooksEnded((Looked(11, Progressed(42.5)),)),
+        LooksEnded((Looked(12, Rendered(URL)),)),
+        LooksEnded((Looked(13, Deferred("busy", retry_after_seconds=9.0, is_outage=True)),)),
+        LooksEnded((), (14,)),
+        LooksEnded((Looked(15, Troubled("no", is_credential=True)),)),
+    ]
+    assert cloud.asked == [["p11", "p12", "p13", "p14", "p15"]]
+
+
+@pytest.mark.parametrize("trouble", [OUTAGE, RuntimeError("secret")])
+def test_looks_that_cannot_be_made_together_are_made_alone(trouble: Exception) -> None:
+    """Whatever it was: none is without an end."""
+    ended = list(fetch.look_together(Cloud(trouble=trouble), MANY))
+    assert ended == [LooksEnded((), (11, 12, 13, 14, 15))]
 
 
 @pytest.mark.parametrize("project_id", ["p1", None])

@@ -50,11 +50,11 @@ class StrictCloud(FakeCloud):
             raise CloudInDoubt("no answer")
         return project_id
 
-    def look(self, project_id: str) -> FakeLook:
+    def look(self, project_id: str, *, is_afresh: bool = False) -> FakeLook:
         self.life.steps.take(f"look {project_id}", can_fail=False)
         if str(self.accepted[project_id][1]["text"]).startswith("lost"):
             raise CloudDeferred("404: there is no such project", is_bounded=True)
-        return super().look(project_id)
+        return super().look(project_id, is_afresh=is_afresh)
 
     def download(self, url: str, part: Path, *, should_stop: Callable[[], bool]) -> FakePart:
         del should_stop

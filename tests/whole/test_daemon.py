@@ -17,7 +17,8 @@ from daemon.core.errors import (
     LinkExpired,
 )
 from daemon.core.messages import PauseSeen, RootFound, RootLost, ScanEnded
-from daemon.dispatcher import Limits
+from daemon.core.schedule import LOOKERS, LOOKS_SECONDS
+from daemon.dispatcher import STILL_LOOKS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -603,3 +604,62 @@ def test_a_signed_link_is_nowhere(world: World) -> None:
     everything = [path.read_bytes() for path in world.root.rglob("*") if path.is_file()]
     assert "Signature" not in record
     assert not any(b"Signature" in content for content in everything)
+
+
+# --- many renders -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def crowd(tmp_path: Path) -> Iterator[World]:
+    """More renders in flight than lookers, and none that ends."""
+    world = World(tmp_path, limits=Limits(max_rendering=500), render_seconds=10_000)
+    world.drop("x.yaml", yaml_of(*(f"t{number}" for number in range(3 * LOOKERS))))
+    world.settle()
+    assert len(world.cloud.accepted) == 3 * LOOKERS
+    yield world
+    world.kill()
+
+
+def test_many_renders_are_looked_at_together_every_three_seconds(crowd: World) -> None:
+    """By one looker three at a time, once there are connections for it; none is left out, none is early."""
+    crowd.cloud.connections = 1000
+    crowd.pass_time(3.5)
+    assert set(crowd.cloud.looks.values()) == {1}
+    assert set(crowd.cloud.looks_together) == {3}
+    crowd.pass_time(3)
+    assert set(crowd.cloud.looks.values()) == {2}
+    assert len(crowd.cloud.looks_together) == 2 * LOOKERS
+
+
+def test_connections_are_made_a_few_at_a_time(crowd: World) -> None:
+    """However many looks are due: those that make one, as they are made alone; the others wait for it."""
+    crowd.pass_time(3)
+    assert crowd.cloud.connections == 2
+    assert crowd.cloud.looks_together == []
+    crowd.pass_time(LOOKS_SECONDS)
+    assert crowd.cloud.connections == 4
+    assert sum(crowd.cloud.looks_together) == 2
+    crowd.pass_time(1)
+    assert set(crowd.cloud.looks.values()) == {1}
+
+
+def test_a_look_that_could_not_be_made_together_is_made_alone(crowd: World) -> None:
+    """At once, and its rhythm stays."""
+    crowd.cloud.connections = 1000
+    crowd.cloud.not_together = {"project5", "project6"}
+    crowd.pass_time(3.5)
+    assert set(crowd.cloud.looks.values()) == {1}
+    crowd.cloud.not_together = set()
+    crowd.pass_time(3)
+    assert set(crowd.cloud.looks.values()) == {2}
+
+
+def test_a_render_that_stands_still_is_asked_about_alone(crowd: World) -> None:
+    """It is looked at in another way, too."""
+    crowd.cloud.connections = 1000
+    crowd.cloud.render_seconds = float("inf")
+    crowd.pass_time(3.0 * STILL_LOOKS + 0.5)
+    together = sum(crowd.cloud.looks_together)
+    crowd.pass_time(3)
+    assert sum(crowd.cloud.looks_together) == together
+    assert set(crowd.cloud.looks.values()) == {STILL_LOOKS + 1}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from daemon.core.allowance import utc_day
 from daemon.core.defaults import NO_DEFAULTS, Defaults
 from daemon.core.drop import Drop, Fingerprint
-from daemon.core.errors import BatchInvalid, CloudDeferred
+from daemon.core.errors import AccountTroubled, BatchInvalid, CloudDeferred
 from daemon.core.job_content import Grammar
 from daemon.core.messages import DropReady, PauseSeen, ScanEnded
 from daemon.core.problem import Problem
@@ -24,7 +24,7 @@ from daemon.edges.ledger import Ledger
 from daemon.edges.spool import Places, Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from daemon.core.allowance import Day
@@ -77,6 +77,9 @@ class FakeCloud:
     described: dict[str, Project] = field(default_factory=dict)
     project_faults: deque[Exception | None] = field(default_factory=deque)
     listings: int = 0
+    connections: int = 0
+    looks_together: list[int] = field(default_factory=list)
+    not_together: set[str] = field(default_factory=set)
 
     def export(self, body: Mapping[str, object]) -> str:
         self.asked.append(dict(body))
@@ -94,7 +97,21 @@ class FakeCloud:
             raise fault
         self.can_export = True
 
-    def look(self, project_id: str) -> FakeLook:
+    def look_together(
+        self, project_ids: Sequence[str]
+    ) -> Iterator[list[tuple[int, FakeLook | CloudDeferred | AccountTroubled | None]]]:
+        self.looks_together.append(len(project_ids))
+        for place, project_id in enumerate(project_ids):
+            if project_id in self.not_together:
+                yield [(place, None)]
+                continue
+            try:
+                yield [(place, self.look(project_id))]
+            except (CloudDeferred, AccountTroubled) as error:
+                yield [(place, error)]
+
+    def look(self, project_id: str, *, is_afresh: bool = False) -> FakeLook:
+        self.connections += is_afresh
         self.looks[project_id] += 1
         fault = self.look_faults.popleft() if self.look_faults else None
         if isinstance(fault, FakeLook):
@@ -169,6 +186,13 @@ class InlineCrew:
     def look(self, call: Callable[[], object]) -> None:
         self.calls.append(("look", call))
 
+    def look_together(self, call: Callable[[], Iterable[object]]) -> None:
+        def look() -> None:
+            for message in call():
+                self._post(message)
+
+        self.calls.append(("look", look))
+
     def download(self, call: Callable[[], object]) -> None:
         self.calls.append(("download", call))
 
@@ -190,7 +214,9 @@ class InlineCrew:
         ready = [pair for pair in self.calls if pair[0] not in self.held]
         self.calls = deque(waiting)
         for _kind, call in ready:
-            self._post(call())
+            message = call()
+            if message is not None:
+                self._post(message)
         return bool(ready)
 
 

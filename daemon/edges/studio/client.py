@@ -16,7 +16,7 @@ from daemon.edges.studio.token import Key, Tokens, exchange_of
 from daemon.edges.studio.wire import Proxies, is_loopback, ready_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from daemon.core.catalogue import Catalogue
@@ -157,14 +157,51 @@ class Studio:
         """
         self._pass.current()
 
-    def look(self, project_id: str) -> Look:
+    def look(self, project_id: str, *, is_afresh: bool = False) -> Look:
         """Ask how far a render is. Free.
+
+        Args:
+            project_id: of the render.
+            is_afresh: on a new connection, which `look_together` may use after that.
 
         Raises:
             CloudDeferred: no usable answer; ``is_outage`` and ``is_bounded`` say of which kind.
             AccountTroubled: credential or credit.
         """
-        return self._read(self._dialect.progress_path_of(project_id), self._judge.look)
+        return self._read(self._dialect.progress_path_of(project_id), self._judge.look, is_afresh=is_afresh)
+
+    @property
+    def connections(self) -> int:
+        """Connections that are in use, or kept alive: so many looks can be under way without making another one."""
+        return self._calls.connections
+
+    def look_together(
+        self, project_ids: Sequence[str]
+    ) -> Iterator[list[tuple[int, Look | CloudDeferred | AccountTroubled | None]]]:
+        """Ask how far many renders are, with one thread. Free.
+
+        Returns:
+            By their places in ``project_ids``, those that were answered together, as the answers come: what `look`
+            returns or raises; None where it has to be asked by `look`, for a connection or a token is to be had first.
+
+        Raises:
+            CloudDeferred, AccountTroubled: as for `look`, before anything is asked.
+        """
+        token = self._pass.current()
+        paths = [self._dialect.progress_path_of(project_id) for project_id in project_ids]
+        for ended in self._calls.get_together(paths, authorization=token):
+            yield [(place, self._meaning(answer, token)) for place, answer in ended]
+
+    def _meaning(self, answer: Answer | NoAnswer | None, token: str) -> Look | CloudDeferred | AccountTroubled | None:
+        if isinstance(answer, NoAnswer):
+            return CloudDeferred(answer.reason, is_outage=answer.is_unsent)
+        if answer is None or answer.is_unauthorized:
+            return None
+        self._pass.accepted(token)
+        try:
+            return self._judge.look(answer)
+        except (CloudDeferred, AccountTroubled) as error:
+            return error
 
     def probe(self, project_id: str | None) -> None:
         """Test the credential with a free GET; returns when it is accepted, whatever becomes of the project.
@@ -237,8 +274,15 @@ class Studio:
         exchange = exchange_of(credential, self._dialect.token_path, self._calls, self._judge)
         return Tokens(exchange, redactor=self._redactor, clock=clock, patience_seconds=patience_seconds)
 
-    def _read(self, path: str, judge: Callable[[Answer], _Meaning], limit_bytes: int = JSON_LIMIT_BYTES) -> _Meaning:
-        return self._asked(lambda token: self._got(path, token, limit_bytes), judge)
+    def _read(
+        self,
+        path: str,
+        judge: Callable[[Answer], _Meaning],
+        limit_bytes: int = JSON_LIMIT_BYTES,
+        *,
+        is_afresh: bool = False,
+    ) -> _Meaning:
+        return self._asked(lambda token: self._got(path, token, limit_bytes, is_afresh=is_afresh), judge)
 
     def _asked(self, ask: Callable[[str], Answer], judge: Callable[[Answer], _Meaning]) -> _Meaning:
         """What the answer means; asked once more where the token was refused and another one is to be had."""
@@ -266,9 +310,11 @@ class Studio:
                 raise CloudDeferred(lost.reason, is_outage=True) from None
             raise CloudInDoubt(f"the export was sent, but no answer came: {lost.reason}") from None
 
-    def _got(self, path: str, token: str | None, limit_bytes: int = JSON_LIMIT_BYTES) -> Answer:
+    def _got(
+        self, path: str, token: str | None, limit_bytes: int = JSON_LIMIT_BYTES, *, is_afresh: bool = False
+    ) -> Answer:
         try:
-            return self._calls.get(path, authorization=token, limit_bytes=limit_bytes)
+            return self._calls.get(path, authorization=token, limit_bytes=limit_bytes, is_afresh=is_afresh)
         except NoAnswer as lost:
             raise CloudDeferred(lost.reason, is_outage=lost.is_unsent) from None
 

@@ -14,7 +14,7 @@ import logging
 import os
 import ssl
 import threading
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -210,6 +210,53 @@ class _PacedResponse(http.client.HTTPResponse):
             self.fp: io.BufferedReader = io.BufferedReader(_PacedReader(self.fp.detach(), sock, attempt))
 
 
+class Asked:
+    """A GET that was sent, and whose answer nobody has read yet; see `StudioAdapter.ask`."""
+
+    __slots__ = ("_connection", "_pool")
+
+    def __init__(self, pool: _Reuse, connection: _Witness) -> None:
+        self._pool = pool
+        self._connection = connection
+
+    def fileno(self) -> int:
+        """It becomes readable with the answer."""
+        return int(self._connection.sock.fileno())
+
+    def answer(self, limit_bytes: int) -> tuple[int, Mapping[str, str], bytes]:
+        """HTTP status, headers, and so much of the body, decoded; the connection is kept if all of it was read.
+
+        Raises:
+            NETWORK_ERRORS: it did not come, or not all of it.
+        """
+        try:
+            response = http.client.HTTPConnection.getresponse(self._connection)
+            body = self._body(response, limit_bytes)
+            if not response.isclosed():
+                self._connection.close()
+        except BaseException:
+            self._connection.close()
+            raise
+        finally:
+            self._pool._put_conn(self._connection)  # noqa: SLF001 - as urlopen does
+        return response.status, cast("Mapping[str, str]", response.msg), body
+
+    @staticmethod
+    def _body(response: http.client.HTTPResponse, limit_bytes: int) -> bytes:
+        if response.getheader("Content-Encoding"):
+            headers = dict(response.msg.items())
+            decoded = urllib3.HTTPResponse(response, headers, original_response=response, preload_content=False)
+            return decoded.read(limit_bytes, decode_content=True)
+        body = response.read(limit_bytes)
+        if response.length and len(body) < limit_bytes:
+            raise http.client.IncompleteRead(body, response.length)
+        return body
+
+    def close(self) -> None:
+        """Nobody is going to read the answer."""
+        self._connection.close()
+
+
 class _Witness(HTTPConnection):
     """Notes in the attempt whether the request itself was sent, as against TLS and a proxy's CONNECT."""
 
@@ -223,6 +270,15 @@ class _Witness(HTTPConnection):
         self._is_asking = True
         try:
             super().request(*args, **kwargs)
+        finally:
+            self._is_asking = False
+
+    def ask(self, target: str, headers: Mapping[str, str], timeout_seconds: float) -> None:
+        """Send a GET on the connection that there is; `Asked` reads the answer."""
+        self.sock.settimeout(timeout_seconds)
+        self._is_asking = True
+        try:
+            http.client.HTTPConnection.request(self, "GET", target, headers=headers)
         finally:
             self._is_asking = False
 
@@ -344,6 +400,30 @@ class StudioAdapter(HTTPAdapter):
             pool = super().get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
             self._pools[origin] = pool
         return pool
+
+    def ask(self, request: requests.PreparedRequest, timeout_seconds: float) -> Asked | None:
+        """Send a GET without waiting for its answer, so that one thread can ask many times before it waits.
+
+        It goes on the connection that `send` has left alive, and on the interpreter's own client: nothing of what
+        requests and urllib3 do for each call (retries, redirects, proxies, pools) is needed for one more question to
+        the same server.
+
+        Returns:
+            Where the answer is to be read; None where nothing was sent, for no connection is alive (any more).
+        """
+        pool = self._pools.get(_origin_of(request.url or ""))
+        if not isinstance(pool, _Reuse):
+            return None
+        connection = pool._get_conn()  # noqa: SLF001 - as urlopen does
+        if not connection.is_closed and not connection.proxy_is_forwarding:
+            try:
+                connection.ask(request.path_url, request.headers, timeout_seconds)
+            except (*NETWORK_ERRORS, ValueError):
+                connection.close()
+            else:
+                return Asked(pool, connection)
+        pool._put_conn(connection)  # noqa: SLF001 - as urlopen does
+        return None
 
     def close(self) -> None:
         self._pools.clear()
