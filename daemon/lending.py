@@ -33,7 +33,7 @@ class Desk(Protocol):
     def work(self) -> Work:
         """What becomes one transaction next."""
 
-    def borrowed(self, found: Borrowed) -> None:
+    def borrowed(self, found: Borrowed, now: Instant) -> None:
         """Download this video, which is another daemon's."""
 
     def returned(self, job: Job, now: Instant) -> None:
@@ -156,7 +156,7 @@ class Lending:
                 self._borrow_at = now.monotonic + AGAIN_SECONDS
                 for found in self._ledger.borrow(room, self._borrowed):
                     self._borrowed[found.job.id] = found
-                    self._desk.borrowed(found)
+                    self._desk.borrowed(found, now)
                     self._borrow_at = float("-inf")  # there may be more
         except LedgerUnavailable as error:
             self._desk.unavailable(error, now)

@@ -18,7 +18,7 @@ from daemon.core.errors import (
 )
 from daemon.core.messages import PauseSeen, RootFound, RootLost, ScanEnded
 from daemon.core.schedule import LOOKERS, LOOKS_SECONDS
-from daemon.dispatcher import STILL_LOOKS, Limits
+from daemon.dispatcher import SHORT_DOWNLOAD_SECONDS, STILL_LOOKS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -663,3 +663,39 @@ def test_a_render_that_stands_still_is_asked_about_alone(crowd: World) -> None:
     crowd.pass_time(3)
     assert sum(crowd.cloud.looks_together) == together
     assert set(crowd.cloud.looks.values()) == {STILL_LOOKS + 1}
+
+
+def test_short_downloads_are_ordered_ahead_and_long_ones_are_not(tmp_path: Path) -> None:
+    """No worker waits for a turn of ours; but a link that waits long grows old."""
+    world = World(tmp_path, limits=Limits(max_rendering=50, downloads=2), render_seconds=2)
+    world.crew.held = {"download"}
+    world.drop("x.yaml", yaml_of(*(f"t{number}" for number in range(12))))
+    world.pass_time(4)
+
+    def ordered() -> int:
+        return sum(kind == "download" for kind, _call in world.crew.calls)
+
+    def end_one(after_seconds: float) -> None:
+        world.pass_time(after_seconds)
+        first = next(pair for pair in world.crew.calls if pair[0] == "download")
+        world.crew.calls.remove(first)
+        world.mailbox.append(first[1]())
+        world.settle()
+
+    assert ordered() == 2
+    end_one(5 * SHORT_DOWNLOAD_SECONDS)
+    assert ordered() == 2
+    end_one(5 * SHORT_DOWNLOAD_SECONDS)
+    assert ordered() == 2
+    end_one(0)
+    assert ordered() == 2, "it had waited longer"
+    end_one(0)
+    assert ordered() == 4
+    end_one(5 * SHORT_DOWNLOAD_SECONDS)
+    assert ordered() == 3
+    end_one(0)
+    assert ordered() == 2
+    world.crew.held = set()
+    world.pass_time(30)
+    assert len(world.files("videos")) == 12
+    world.kill()
