@@ -70,12 +70,15 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
     before = os.getloadavg()[0]
-    found = {name: measure(name, QUICK[name] if chosen.quick else {}) for name in chosen.name or SCENARIOS}
-    text = report.document(found, SCENARIOS, "make bench", (before, os.getloadavg()[0]))
+    found: dict[str, list[Row]] = {}
+    text = ""
+    for name in chosen.name or SCENARIOS:
+        found[name] = measure(name, QUICK[name] if chosen.quick else {})
+        text = report.document(found, SCENARIOS, "make bench", (before, os.getloadavg()[0]))
+        if not chosen.name and not chosen.quick:
+            report.write(text, found)  # after each: what was measured outlives a run that is broken off
+            print("written: docs/benchmarks.md, docs/benchmarks.svg, and the figures in README.md", file=sys.stderr)
     print(text)
-    if not chosen.name and not chosen.quick:
-        report.write(text, found)
-        print("written: docs/benchmarks.md, docs/benchmarks.svg, and the figures in README.md", file=sys.stderr)
     return 0
 
 

@@ -84,6 +84,8 @@ def document(
         ]
     else:
         parts.append("Every goal was met.")
+    if left := scenarios.keys() - found.keys():
+        parts.append(f"Not measured in this run, which was broken off: {', '.join(sorted(left))}.")
     for name, rows in found.items():
         parts += [f"## {name}", inspect.getdoc(scenarios[name]) or "", table(rows)]
     return "\n\n".join(parts) + "\n"
