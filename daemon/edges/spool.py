@@ -158,6 +158,7 @@ class Spool:
         self._ours = _name_of(ledger_id, machine)
         self._machine = f"{machine}-" if machine else ""
         self._was_seen = was_seen
+        self._marker_path = places.root / MARKER
         self._marker = b""
         self._is_prepared = False
         self._preparing = threading.Lock()
@@ -196,7 +197,7 @@ class Spool:
                 self._is_prepared = True
 
     def _read_marker(self) -> None:
-        marker = self.places.root / MARKER
+        marker = self._marker_path
         try:
             content = read_small(marker)
             if content == self._marker and content:
@@ -657,11 +658,12 @@ class Spool:
             RootUnavailable: the root is away.
         """
         part = self.part(job_id)
-        wanted = self.places.videos / folder / name
+        base = self.places.videos / folder if folder else self.places.videos
+        wanted = base / name
         with _translated(f"move the video {display(name)} to videos/"):
-            _refuse_foreign_links(self.places.videos, wanted.parent)
-            self._permits.make_folder(wanted.parent)
-            self._permits.fit_video(part, wanted.parent)
+            _refuse_foreign_links(self.places.videos, base)
+            self._permits.make_folder(base)
+            self._permits.fit_video(part, base)
             noted = self._noted(job_id)
             if noted is not None and self._machine and self._is_there(noted):
                 part.unlink()  # another daemon, which was taken over meanwhile, has just made it visible
@@ -674,11 +676,11 @@ class Spool:
                 video = Video(self.relative(target), size, sha256)
                 note = json.dumps({"path": video.path, "bytes": size, "sha256": sha256}).encode()
                 _write_durably(self._note(job_id), note)
-                _sync_folder(part.parent)
+                _sync_folder(self._downloads)
                 if _moved(part, target):
                     break
                 number += 1
-            _sync_folder(target.parent)
+            _sync_folder(base)
         return video
 
     def published(self, job_id: int, part: Path) -> Video | None:
@@ -1406,8 +1408,10 @@ def _write(path: Path, content: bytes, create: Callable[[Path], int], *, is_dura
 
 
 def _remove_if_can(path: Path | str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)  # noqa: PTH108 - up to five times for every job
+    try:
+        os.unlink(path)  # noqa: PTH108 - four times for every job
+    except OSError:
+        return
 
 
 def _sync_folder(path: Path) -> None:
