@@ -756,6 +756,35 @@ def test_a_folder_in_the_place_of_a_part_is_told(studio: Studio, part: Path) -> 
         assert server.connections == 0
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_large_video_is_written_back_while_it_comes(
+    studio: Studio, part: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    """Each byte is given to the disk once, in order; where the system has no such call, the fsync does all of it."""
+    begun: list[tuple[int, int]] = []
+    real = download_module._sync_file_range
+
+    def record(descriptor: int, offset: int, count: int, flags: int) -> int:
+        begun.append((offset, count))
+        return 0 if real is None else real(descriptor, offset, count, flags)
+
+    monkeypatch.setattr(download_module, "_WRITE_BACK_BYTES", 300_000)
+    monkeypatch.setattr(download_module, "_sync_file_range", record if is_there else None)
+    store = Store()
+    with WireServer(store) as server:
+        store.cut_after = 700_000
+        failing(studio, server, part)
+        cut_at = part.stat().st_size
+        assert fetch(studio, server, part).sha256 == hashlib.sha256(VIDEO).hexdigest()
+    if is_there:
+        assert all(count >= 300_000 for _, count in begun)
+        ends = [0, *(offset + count for offset, count in begun)]
+        assert all(offset in {end, cut_at} for end, (offset, _) in zip(ends, begun, strict=False))
+        assert ends[-1] > cut_at
+    else:
+        assert begun == []
+
+
 def test_a_part_that_could_not_be_synced_is_not_trusted_again(
     studio: Studio, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
