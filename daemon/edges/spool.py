@@ -160,6 +160,7 @@ class Spool:
         self._was_seen = was_seen
         self._marker_path = places.root / MARKER
         self._marker = b""
+        self._failed = self.relative(places.failed / "x").removesuffix("x")
         self._is_prepared = False
         self._preparing = threading.Lock()
         self._downloads = places.processing / ".downloads"
@@ -393,13 +394,14 @@ class Spool:
         """
         self.check_root()
         source, target = self.places.inbox / name, self.places.processing / processing_name
+        left, entered = source.parent, target.parent
         with _translated(f"move {display(name)} to processing/"):
-            _refuse_foreign_links(self.places.inbox, source.parent)
-            _refuse_foreign_links(self.places.processing, target.parent)
+            _refuse_foreign_links(self.places.inbox, left)
+            _refuse_foreign_links(self.places.processing, entered)
             if is_retry and os.path.lexists(source):
                 _remove_placeholder(target)
             if not self._was_moved(source, target, fingerprint, digest):
-                self._permits.make_closed_folder(target.parent)
+                self._permits.make_closed_folder(entered)
                 if is_retry and os.path.lexists(target) and not os.path.lexists(source):
                     # Killed after the move, before it was seen that this is not what was read.
                     self._put_back(target, source)
@@ -412,13 +414,13 @@ class Spool:
                 except FileExistsError:
                     raise NameTaken(f"processing/{display(processing_name)} is taken") from None
                 except PermissionError as error:
-                    if _may_take_from(source.parent):
+                    if _may_take_from(left):
                         raise
                     raise FilingDeferred(_not_ours_to_move(name, error)) from error
                 if not self._is_what_was_read(target, fingerprint, digest):
                     self._put_back(target, source)
                     raise DropChanged(f"{display(name)} was replaced while it was claimed")
-        return {source.parent, target.parent}
+        return {left, entered}
 
     def sync_claimed(self, folders: Iterable[Path]) -> None:
         """Make claims durable.
@@ -454,7 +456,7 @@ class Spool:
 
     @staticmethod
     def _is_what_was_read(target: Path, fingerprint: Fingerprint, digest: str) -> bool:
-        found = target.lstat()
+        found = os.lstat(target)
         if fingerprint.is_same_but_moved(Fingerprint.of(found)):
             return True
         # Numbers of network file systems change when they are mounted again; the content does not.
@@ -831,6 +833,10 @@ class Spool:
             if _is_page_of_ours(page):
                 page.unlink(missing_ok=True)
 
+    def failed_as(self, name: str) -> str:
+        """Where a file that was dropped under that name would lie in failed/, as `relative` says it."""
+        return self._failed + name
+
     def relative(self, path: Path) -> str:
         """A path as people and the ledger see it: relative to the root where it lies below it."""
         with contextlib.suppress(ValueError):
@@ -914,7 +920,7 @@ class _Permits:
 
     def make_closed_folder(self, path: Path) -> None:
         """As above, for processing/ and what lies in it: its group may look, and nobody else may ever write."""
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - as above
             return
         self.make_closed_folder(path.parent)
         if self._sharing.group is None:

@@ -442,6 +442,15 @@ def test_a_marker_that_was_ours_is_read_again_each_time(spool: Spool, root: Path
     spool.part(1)
 
 
+@pytest.mark.parametrize("failed", ["failed", "a/b", "."])
+@pytest.mark.parametrize("name", ["x.yaml", "sub/x (2).yaml", "\udcff.yaml", " .yaml"])
+def test_where_a_drop_would_lie_had_it_failed(root: Path, failed: str, name: str) -> None:
+    """As a filed job file is called, whatever the folders are called, on this disk or on another one."""
+    for base in (root / failed, Path("/elsewhere") / failed):
+        spool = Spool(replace(places_in(root), failed=base), ledger_id=LEDGER, was_seen=False)
+        assert spool.failed_as(name) == spool.relative(base / name)
+
+
 DEEDS: dict[str, Callable[[Spool], object]] = {
     "claim": lambda spool: spool.claim("x.yaml", "x.yaml", Fingerprint(1, 2, 3, 4, 5), ""),
     "file_away": lambda spool: spool.file_away(filing()),
