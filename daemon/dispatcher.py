@@ -990,7 +990,7 @@ class Dispatcher:
         if self._ledger.is_shared:
             taken |= self._ledger.processing_names()
         refusals = 0
-        failed_as = {drop.name: self._spool.relative(self._spool.places.failed / drop.name) for drop in drops}
+        failed_as = {drop.name: self._spool.failed_as(drop.name) for drop in drops}
         left_behind = self._ledger.names_left_behind(failed_as)
         families: set[str] = set()
         for drop in drops:

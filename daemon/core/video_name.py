@@ -5,6 +5,7 @@ Rules: https://learn.microsoft.com/windows/win32/fileio/naming-a-file, and NAME_
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import unicodedata
@@ -105,9 +106,7 @@ def video_stem(template: str, *, file: str, n: int, url: str, project: str, mode
     Raises:
         ValueError: the template has problems.
     """
-    problems = check_template(template)
-    if problems:
-        raise ValueError("; ".join(problems))
+    _refuse_unsound(template)
     values = {
         "file": file,
         "url": _without_extension(url, safe_extension(url)),
@@ -118,6 +117,13 @@ def video_stem(template: str, *, file: str, n: int, url: str, project: str, mode
     clean = {field: _clean(value) for field, value in values.items() if f"{{{field}}}" in template}
     clean["n"] = str(n)
     return safe_stem(_filled_to_fit(template, clean))
+
+
+@functools.lru_cache(maxsize=64)
+def _refuse_unsound(template: str) -> None:
+    problems = check_template(template)
+    if problems:
+        raise ValueError("; ".join(problems))
 
 
 def numbered(name: str, number: int, max_bytes: int = MAX_NAME_BYTES, *, room_for: str = "") -> str:
@@ -131,6 +137,8 @@ def numbered(name: str, number: int, max_bytes: int = MAX_NAME_BYTES, *, room_fo
         max_bytes: of the answer and ``room_for`` together, as os.fsencode has them; at least 64.
         room_for: the longest suffix that will be put behind the answer, such as ``.result.json``.
     """
+    if number == 1 and len(name) * 4 <= max_bytes - len(_encoded(room_for)):
+        return name  # short enough in any script: nearly always
     stem, suffix = _split(name)
     mark = "" if number == 1 else f" ({number})"
     room = max_bytes - len(_encoded(mark + suffix + room_for))

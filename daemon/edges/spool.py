@@ -158,6 +158,9 @@ class Spool:
         self._ours = _name_of(ledger_id, machine)
         self._machine = f"{machine}-" if machine else ""
         self._was_seen = was_seen
+        self._marker_path = places.root / MARKER
+        self._marker = b""
+        self._failed = self.relative(places.failed / "x").removesuffix("x")
         self._is_prepared = False
         self._preparing = threading.Lock()
         self._downloads = places.processing / ".downloads"
@@ -183,17 +186,24 @@ class Spool:
         try:
             self._read_marker()
             self._refuse_strange_folders()
-            with self._preparing:
-                if not self._is_prepared:
-                    self._prepare()
-                    self._is_prepared = True
+            if not self._is_prepared:
+                self._prepare_once()
         except OSError as error:
             raise RootUnavailable(f"{error.filename or self.places.root}: {error.strerror or error}") from error
 
+    def _prepare_once(self) -> None:
+        with self._preparing:
+            if not self._is_prepared:
+                self._prepare()
+                self._is_prepared = True
+
     def _read_marker(self) -> None:
-        marker = self.places.root / MARKER
+        marker = self._marker_path
         try:
-            text = read_small(marker).decode("utf-8")
+            content = read_small(marker)
+            if content == self._marker and content:
+                return  # ours, word for word, as it was the last time
+            text = content.decode("utf-8")
         except FileNotFoundError:
             if not self.places.root.is_dir():
                 raise RootUnavailable(f"{self.places.root} is not there") from None
@@ -213,6 +223,7 @@ class Spool:
                 "and look through processing/ first: what lies there may have been paid"
             )
         self._was_seen = True
+        self._marker = content
 
     def _is_marker_unfinished(self) -> bool:
         """Stopped between our placeholder and the rename onto it."""
@@ -347,6 +358,8 @@ class Spool:
             raise RootUnavailable(str(error)) from error
 
     def _make_downloads(self, path: Path) -> None:
+        if _is_private_folder(path):
+            return
         if path.parent == self.places.processing:
             self._permits.make_closed_folder(path.parent)
         else:
@@ -381,13 +394,14 @@ class Spool:
         """
         self.check_root()
         source, target = self.places.inbox / name, self.places.processing / processing_name
+        left, entered = source.parent, target.parent
         with _translated(f"move {display(name)} to processing/"):
-            _refuse_foreign_links(self.places.inbox, source.parent)
-            _refuse_foreign_links(self.places.processing, target.parent)
+            _refuse_foreign_links(self.places.inbox, left)
+            _refuse_foreign_links(self.places.processing, entered)
             if is_retry and os.path.lexists(source):
                 _remove_placeholder(target)
             if not self._was_moved(source, target, fingerprint, digest):
-                self._permits.make_closed_folder(target.parent)
+                self._permits.make_closed_folder(entered)
                 if is_retry and os.path.lexists(target) and not os.path.lexists(source):
                     # Killed after the move, before it was seen that this is not what was read.
                     self._put_back(target, source)
@@ -400,13 +414,13 @@ class Spool:
                 except FileExistsError:
                     raise NameTaken(f"processing/{display(processing_name)} is taken") from None
                 except PermissionError as error:
-                    if _may_take_from(source.parent):
+                    if _may_take_from(left):
                         raise
                     raise FilingDeferred(_not_ours_to_move(name, error)) from error
                 if not self._is_what_was_read(target, fingerprint, digest):
                     self._put_back(target, source)
                     raise DropChanged(f"{display(name)} was replaced while it was claimed")
-        return {source.parent, target.parent}
+        return {left, entered}
 
     def sync_claimed(self, folders: Iterable[Path]) -> None:
         """Make claims durable.
@@ -442,7 +456,7 @@ class Spool:
 
     @staticmethod
     def _is_what_was_read(target: Path, fingerprint: Fingerprint, digest: str) -> bool:
-        found = target.lstat()
+        found = os.lstat(target)
         if fingerprint.is_same_but_moved(Fingerprint.of(found)):
             return True
         # Numbers of network file systems change when they are mounted again; the content does not.
@@ -646,11 +660,12 @@ class Spool:
             RootUnavailable: the root is away.
         """
         part = self.part(job_id)
-        wanted = self.places.videos / folder / name
+        base = self.places.videos / folder if folder else self.places.videos
+        wanted = base / name
         with _translated(f"move the video {display(name)} to videos/"):
-            _refuse_foreign_links(self.places.videos, wanted.parent)
-            self._permits.make_folder(wanted.parent)
-            self._permits.fit_video(part, wanted.parent)
+            _refuse_foreign_links(self.places.videos, base)
+            self._permits.make_folder(base)
+            self._permits.fit_video(part, base)
             noted = self._noted(job_id)
             if noted is not None and self._machine and self._is_there(noted):
                 part.unlink()  # another daemon, which was taken over meanwhile, has just made it visible
@@ -663,21 +678,23 @@ class Spool:
                 video = Video(self.relative(target), size, sha256)
                 note = json.dumps({"path": video.path, "bytes": size, "sha256": sha256}).encode()
                 _write_durably(self._note(job_id), note)
-                _sync_folder(part.parent)
+                _sync_folder(self._downloads)
                 if _moved(part, target):
                     break
                 number += 1
-            _sync_folder(target.parent)
+            _sync_folder(base)
         return video
 
-    def published(self, job_id: int) -> Video | None:
+    def published(self, job_id: int, part: Path) -> Video | None:
         """The video that a daemon made visible just before it was killed, if that is what happened.
 
+        Args:
+            job_id: whose it is.
+            part: what `part` has just given, which saw that the root is there.
+
         Raises:
-            RootUnavailable: the root is away.
             FilingDeferred: the file system refused for now.
         """
-        part = self.part(job_id)
         video = self._noted(job_id)
         if video is None:
             return None
@@ -716,7 +733,7 @@ class Spool:
         """
         note = self._note(job_id)
         try:
-            content = read_small(note, owner=note.parent.lstat().st_uid)
+            content = read_small(note, owner_of=self._downloads)
         except OSError as error:
             if error.errno in _NO_NOTE:
                 return None
@@ -733,15 +750,12 @@ class Spool:
     def discard(self, job_id: int) -> None:
         """Remove what a download left behind, once the ledger knows the end of its job; nothing matters if it fails."""
         self.discard_part(job_id)
-        with contextlib.suppress(OSError):
-            self._note(job_id).unlink()
+        _remove_if_can(self._note(job_id))
 
     def discard_part(self, job_id: int) -> None:
         """Remove an unfinished download that another daemon makes; what is noted of it stays, for that one to read."""
-        part = self._downloads / f"{self._ours}-{job_id}.part"
-        for path in (part, *(part.with_suffix(end) for end in (".json", ".json.tmp"))):
-            with contextlib.suppress(OSError):
-                path.unlink()
+        for end in (".part", ".json", ".json.tmp"):
+            _remove_if_can(f"{self._downloads}/{self._ours}-{job_id}{end}")
 
     def discard_all_but(self, job_ids: frozenset[int]) -> None:
         """Remove our own unfinished downloads of jobs that have ended; nothing matters if it fails."""
@@ -819,6 +833,10 @@ class Spool:
             if _is_page_of_ours(page):
                 page.unlink(missing_ok=True)
 
+    def failed_as(self, name: str) -> str:
+        """Where a file that was dropped under that name would lie in failed/, as `relative` says it."""
+        return self._failed + name
+
     def relative(self, path: Path) -> str:
         """A path as people and the ledger see it: relative to the root where it lies below it."""
         with contextlib.suppress(ValueError):
@@ -890,7 +908,7 @@ class _Permits:
 
     def make_folder(self, path: Path) -> None:
         """The folder and those above it, as far as they are missing."""
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - at every step of every job: pathlib takes five times as long
             return
         self.make_folder(path.parent)
         if self._sharing.folders_mode is None and self._sharing.group is None:
@@ -902,7 +920,7 @@ class _Permits:
 
     def make_closed_folder(self, path: Path) -> None:
         """As above, for processing/ and what lies in it: its group may look, and nobody else may ever write."""
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - as above
             return
         self.make_closed_folder(path.parent)
         if self._sharing.group is None:
@@ -1155,12 +1173,17 @@ def _copy_across(source: Path, target: Path, create: Callable[[Path], int]) -> N
 
 @contextlib.contextmanager
 def _open_plain(path: Path) -> Iterator[Any]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    with os.fdopen(descriptor, "rb") as opened:
+    with os.fdopen(_opened_plain(path)[0], "rb") as opened:
         yield opened
+
+
+def _opened_plain(path: Path) -> tuple[int, os.stat_result]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode):
+        return descriptor, found
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def _moved(source: Path, target: Path) -> bool:
@@ -1182,6 +1205,9 @@ def why_not_entered(root: Path, folder: Path) -> str | None:
     Raises:
         OSError: it cannot be looked at.
     """
+    way = _way(root, folder)
+    if way and all(map(_is_folder, way)):
+        return None  # nearly always: no link at all
     link = _foreign_link(root, folder)
     if link is not None:
         return _not_followed(link)
@@ -1219,13 +1245,32 @@ def _is_ours(found: os.stat_result, folder: Path) -> bool:
         probe.unlink(missing_ok=True)
 
 
+def _is_folder(path: str) -> bool:
+    """Whether a folder is there, and no link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _is_private_folder(path: Path) -> bool:
+    """Whether a folder is there that is ours and closed to all others; False where that cannot be seen."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+
+
 def _foreign_link(base: Path, folder: Path) -> Path | None:
     """The first link on the way from base to folder that neither root nor we have made, if there is one."""
     for path in _way(base, folder):
-        with contextlib.suppress(FileNotFoundError):
+        try:
             found = os.lstat(path)
-            if stat.S_ISLNK(found.st_mode) and found.st_uid not in {0, os.geteuid()}:
-                return Path(path)
+        except FileNotFoundError:
+            continue
+        if stat.S_ISLNK(found.st_mode) and found.st_uid not in {0, os.geteuid()}:
+            return Path(path)
     return None
 
 
@@ -1249,20 +1294,26 @@ def _not_followed(link: Path) -> str:
     )
 
 
-def read_small(path: Path, *, owner: int | None = None) -> bytes:
+def read_small(path: Path, *, owner_of: Path | None = None) -> bytes:
     """What a small file of ours begins with, at most 64 KiB; waits for nothing.
 
     Args:
         path: of a regular file; no link is followed.
-        owner: the number of the user whose it must be; None for anybody's.
+        owner_of: it must belong to whom this belongs to; None for anybody's.
 
     Raises:
         OSError: it cannot be read, or is not such a file.
     """
-    with _open_plain(path) as opened:
-        if owner is not None and os.fstat(opened.fileno()).st_uid != owner:
+    descriptor, found = _opened_plain(path)
+    try:
+        if owner_of is not None and found.st_uid != os.lstat(owner_of).st_uid:
             raise OSError(errno.EPERM, "it belongs to another user", str(path))
-        return bytes(opened.read(_SMALL))
+        content = b""
+        while len(content) < _SMALL and (more := os.read(descriptor, _SMALL - len(content))):
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
 
 
 # --- small things ---------------------------------------------------------------------------------
@@ -1348,13 +1399,25 @@ def _write_durably(path: Path, content: bytes, create: Callable[[Path], int] = _
 
 
 def _write(path: Path, content: bytes, create: Callable[[Path], int], *, is_durable: bool) -> None:
-    # Never into a file that is there: stopped between link and unlink, it is another file's second name.
-    path.unlink(missing_ok=True)
-    with os.fdopen(create(path), "wb") as opened:
-        opened.write(content)
+    try:
+        descriptor = create(path)
+    except FileExistsError:
+        # Never into a file that is there: stopped between link and unlink, it is another file's second name.
+        path.unlink()
+        descriptor = create(path)
+    with os.fdopen(descriptor, "wb", buffering=0) as opened:
+        left = memoryview(content)
+        while left:
+            left = left[opened.write(left) :]
         if is_durable:
-            opened.flush()
-            os.fsync(opened.fileno())
+            os.fsync(descriptor)
+
+
+def _remove_if_can(path: Path | str) -> None:
+    try:
+        os.unlink(path)  # noqa: PTH108 - four times for every job
+    except OSError:
+        return
 
 
 def _sync_folder(path: Path) -> None:

@@ -212,14 +212,15 @@ def _download(
     template: str,
     should_stop: Callable[[], bool],
 ) -> Downloaded:
-    found = spool.published(job.id)
+    path = spool.part(job.id)
+    found = spool.published(job.id, path)
     if found is not None:
         return Downloaded(found)
     if url is None:
         url = studio.look(job.project_id or "").url
         if url is None:
             raise CloudDeferred("the cloud gave no fresh link to the video")
-    part = studio.download(url, spool.part(job.id), should_stop=should_stop)
+    part = studio.download(url, path, should_stop=should_stop)
     folder = job_file.name.rpartition("/")[0]
     name = video_name(job, job_file, url=url, template=template)
     return Downloaded(spool.publish(job.id, folder, name, size=part.bytes, sha256=part.sha256))

@@ -423,10 +423,32 @@ def test_a_share_that_answers_with_errors_is_unavailable(
 ) -> None:
     """And is back as soon as it answers again."""
     with monkeypatch.context() as patch:
-        patch.setattr(spool_module, "_open_plain", _refuse(code))
+        patch.setattr(spool_module, "_opened_plain", _refuse(code))
         with pytest.raises(RootUnavailable):
             spool.check_root()
     spool.check_root()
+
+
+@pytest.mark.parametrize("content", ['{"ledger": "other"}', "", "{", None])
+def test_a_marker_that_was_ours_is_read_again_each_time(spool: Spool, root: Path, content: str | None) -> None:
+    """Another share may have been mounted in the place of ours, or taken away, and ours may come back."""
+    ours = (root / MARKER).read_text()
+    (root / MARKER).unlink()
+    if content is not None:
+        (root / MARKER).write_text(content)
+    with pytest.raises((LedgerRefused, RootUnavailable)):
+        spool.part(1)
+    (root / MARKER).write_text(ours)
+    spool.part(1)
+
+
+@pytest.mark.parametrize("failed", ["failed", "a/b", "."])
+@pytest.mark.parametrize("name", ["x.yaml", "sub/x (2).yaml", "\udcff.yaml", " .yaml"])
+def test_where_a_drop_would_lie_had_it_failed(root: Path, failed: str, name: str) -> None:
+    """As a filed job file is called, whatever the folders are called, on this disk or on another one."""
+    for base in (root / failed, Path("/elsewhere") / failed):
+        spool = Spool(replace(places_in(root), failed=base), ledger_id=LEDGER, was_seen=False)
+        assert spool.failed_as(name) == spool.relative(base / name)
 
 
 DEEDS: dict[str, Callable[[Spool], object]] = {
@@ -435,7 +457,6 @@ DEEDS: dict[str, Callable[[Spool], object]] = {
     "clear": lambda spool: spool.clear("L-1", "failed/x.yaml"),
     "part": lambda spool: spool.part(1),
     "publish": lambda spool: spool.publish(1, "", "x.mp4", size=1, sha256=""),
-    "published": lambda spool: spool.published(1),
 }
 
 
@@ -1078,12 +1099,12 @@ def test_a_video_is_published_once_whatever_fails(tmp_path: Path, is_done_first:
                 breaks = Breaks(breaking, nth, is_done_first=is_done_first)
                 with contextlib.suppress(FilingDeferred, RootUnavailable):
                     spool.publish(5, "sub", "x.mp4", size=len(content), sha256=digest)
-            found = spool.published(5)
+            found = spool.published(5, spool.part(5))
             if found is None:
                 assert spool.part(5).read_bytes() == content, "it need not be downloaded again"
                 found = spool.publish(5, "sub", "x.mp4", size=len(content), sha256=digest)
             assert (spool.places.root / found.path).read_bytes() == content
-            assert spool.published(5) == found
+            assert spool.published(5, spool.part(5)) == found
             spool.discard(5)
             assert files_in(spool.places.videos) == {"sub/x.mp4": content}, (nth, breaks.names)
             assert files_in(spool.places.processing) == {}, (nth, breaks.names)
@@ -1203,17 +1224,17 @@ def test_a_name_taken_at_the_last_moment_is_left_alone(spool: Spool, monkeypatch
     monkeypatch.setattr(spool_module, "_rename_no_replace", sudden)
     video = publish(spool)
     assert video.path == "videos/x (2).mp4"
-    assert spool.published(5) == video
+    assert spool.published(5, spool.part(5)) == video
 
 
 def test_a_video_is_found_published_after_a_kill(spool: Spool) -> None:
     """Between the rename and the ledger's line: it is not downloaded a second time under a second name."""
-    assert spool.published(5) is None
+    assert spool.published(5, spool.part(5)) is None
     video = publish(spool)
     again = Spool(spool.places, ledger_id=LEDGER, was_seen=True)
-    assert again.published(5) == video
+    assert again.published(5, again.part(5)) == video
     again.discard(5)
-    assert again.published(5) is None
+    assert again.published(5, again.part(5)) is None
     assert files_in(spool.places.videos) == {"x.mp4": CLIP}
 
 
@@ -1224,7 +1245,7 @@ def test_a_note_without_its_rename_means_nothing(spool: Spool, monkeypatch: pyte
         with pytest.raises(FilingDeferred):
             publish(spool)
     (spool.places.videos / "x.mp4").write_bytes(CLIP)
-    assert spool.published(5) is None
+    assert spool.published(5, spool.part(5)) is None
     assert spool.publish(5, "", "x.mp4", size=len(CLIP), sha256=CLIP_DIGEST).path == "videos/x (2).mp4"
 
 
@@ -1236,7 +1257,7 @@ def test_a_video_between_link_and_unlink_is_published(spool: Spool, monkeypatch:
         with pytest.raises(FilingDeferred):
             publish(spool)
     (spool.places.videos / "x.mp4").hardlink_to(part)
-    assert spool.published(5) == Video("videos/x.mp4", len(CLIP), CLIP_DIGEST)
+    assert spool.published(5, spool.part(5)) == Video("videos/x.mp4", len(CLIP), CLIP_DIGEST)
     assert not part.exists()
 
 
@@ -1245,7 +1266,7 @@ def test_a_video_that_is_not_what_was_published_is_not_taken(spool: Spool, damag
     """It is downloaded again, beside it."""
     publish(spool)
     (spool.places.videos / "x.mp4").write_bytes(damage)
-    assert spool.published(5) is None
+    assert spool.published(5, spool.part(5)) is None
 
 
 @pytest.mark.parametrize(
@@ -1254,7 +1275,7 @@ def test_a_video_that_is_not_what_was_published_is_not_taken(spool: Spool, damag
 def test_a_broken_note_means_nothing(spool: Spool, note: bytes) -> None:
     """A power cut may leave anything."""
     spool.part(5).with_suffix(".note").write_bytes(note)
-    assert spool.published(5) is None
+    assert spool.published(5, spool.part(5)) is None
 
 
 @pytest.mark.parametrize("name", ["v" * 251 + ".mp4", "\u00e4" * 125 + ".mp4"])
@@ -1718,7 +1739,7 @@ def test_a_note_of_a_place_outside_videos_counts_for_nothing(spool: Spool, state
     place = str(state / "lock") if name == "lock" else name
     note = json.dumps({"path": place, "bytes": 0, "sha256": hashlib.sha256().hexdigest()})
     spool.part(5).with_suffix(".note").write_text(note)
-    assert spool.published(5) is None
+    assert spool.published(5, spool.part(5)) is None
     publish(spool)
     assert (state / "lock").exists()
     assert (spool.places.processing / "x").exists()
@@ -1729,12 +1750,12 @@ def test_another_users_note_counts_for_nothing(spool: Spool) -> None:
     """Nor is it written into, or waited for."""
     video = publish(spool)
     note = spool.part(5).with_suffix(".note")
-    assert spool.published(5) == video
+    assert spool.published(5, spool.part(5)) == video
     os.chown(note, STRANGER, -1)
-    assert spool.published(5) is None
+    assert spool.published(5, spool.part(5)) is None
     note.unlink()
     os.mkfifo(note)
-    assert spool.published(5) is None
+    assert spool.published(5, spool.part(5)) is None
     assert publish(spool).path == "videos/x (2).mp4"
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import gzip
 import hashlib
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -471,6 +474,187 @@ def test_stopping_begins_nothing(studio: Studio, part: Path) -> None:
     assert not part.exists()
 
 
+# --- from one video to the next -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh_studio() -> Iterator[Studio]:
+    """A client that has no connection yet."""
+    made = _made(20)
+    yield made
+    made.close()
+
+
+def test_the_next_download_goes_on_the_same_connection(fresh_studio: Studio, part: Path) -> None:
+    """A new one costs as much as a small video itself, and over TLS much more; it never has the credential either."""
+    with WireServer(Store()) as server:
+        for number in range(3):
+            assert fetch(fresh_studio, server, part.with_name(f"{number}.part")).bytes == len(VIDEO)
+        assert (server.connections, len(server.requests)) == (1, 3)
+        assert all(header(request, "Authorization") is None for request in server.requests)
+
+
+def test_a_part_that_was_taken_up_whole_leaves_its_connection_for_the_next(fresh_studio: Studio, part: Path) -> None:
+    """A 206 that was read to its end is as good as a 200."""
+    with WireServer(Store()) as server:
+        fetch(fresh_studio, server, part)
+        fetch(fresh_studio, server, part)
+        assert server.connections == 1
+
+
+def test_an_answer_that_was_not_read_to_its_end_takes_its_connection_with_it(fresh_studio: Studio, part: Path) -> None:
+    """What is left would be taken for the next answer: a redirect's page, a refusal, a video that is too large."""
+    pages = iter(
+        [
+            ("302 Found", {"Location": "/y.mp4"}, b"moved"),
+            ("200 OK", {}, VIDEO),
+            ("403 Forbidden", {}, b"x" * 9_000),
+            ("200 OK", {}, b"x" * (MAX_BYTES + 1)),
+            ("200 OK", {}, VIDEO),
+        ]
+    )
+
+    def script(peer: Peer) -> None:
+        while peer.read_request():
+            line, headers, body = next(pages)
+            peer.answer(body, line=line, headers=headers)
+
+    with WireServer(script) as server:
+        assert fetch(fresh_studio, server, part).bytes == len(VIDEO)
+        assert server.connections == 2
+        assert isinstance(failing(fresh_studio, server, part.with_name("2.part")), LinkExpired)
+        assert isinstance(failing(fresh_studio, server, part.with_name("3.part")), CloudDeferred)
+        assert server.connections == 3
+        assert fetch(fresh_studio, server, part.with_name("4.part")).sha256 == hashlib.sha256(VIDEO).hexdigest()
+        assert server.connections == 4
+
+
+def test_a_body_that_is_longer_than_the_part_needs_is_never_the_next_answer(fresh_studio: Studio, part: Path) -> None:
+    """Nor is what a server sends after the end of its answer."""
+    whole = head("200 OK", {"Content-Length": str(len(VIDEO))}) + VIDEO
+
+    def script(peer: Peer) -> None:
+        while peer.read_request():
+            peer.send(whole + b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad")
+
+    with WireServer(script) as server:
+        for number in range(3):
+            made = fetch(fresh_studio, server, part.with_name(f"{number}.part"))
+            assert made.sha256 == hashlib.sha256(VIDEO).hexdigest()
+
+
+def _answers_once_each(later: Callable[[Peer], None]) -> Callable[[Peer], None]:
+    """Each connection gives a video, and does something else with the request after it."""
+    whole = head("200 OK", {"Content-Length": str(len(VIDEO))}) + VIDEO
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(whole)
+        if peer.read_request():
+            later(peer)
+
+    return script
+
+
+@pytest.mark.parametrize("is_reset", [True, False])
+def test_a_connection_that_the_server_had_just_closed_is_replaced(
+    fresh_studio: Studio, part: Path, *, is_reset: bool
+) -> None:
+    """Nothing of an answer came, and a download may be asked for twice: once more on a fresh connection."""
+    with WireServer(_answers_once_each(lambda peer: peer.reset() if is_reset else None)) as server:
+        for number in range(3):
+            assert fetch(fresh_studio, server, part.with_name(f"{number}.part")).bytes == len(VIDEO)
+        assert (server.connections, len(server.requests)) == (3, 5)
+
+
+def test_a_connection_that_is_closed_where_it_is_fresh_is_not_asked_again(fresh_studio: Studio, part: Path) -> None:
+    """Once more means once."""
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        if peer.number == 1:
+            peer.answer(VIDEO)
+            peer.read_request()
+
+    with WireServer(script) as server:
+        fetch(fresh_studio, server, part)
+        assert isinstance(failing(fresh_studio, server, part.with_name("2.part")), CloudDeferred)
+        assert (server.connections, len(server.requests)) == (2, 3)
+
+
+def test_an_answer_that_has_begun_is_not_asked_for_again(fresh_studio: Studio, part: Path) -> None:
+    """The server lives and has heard: what broke is told, and the next try waits its turn."""
+    with WireServer(_answers_once_each(lambda peer: peer.send(b"HTTP/1.1 2"))) as server:
+        fetch(fresh_studio, server, part)
+        assert isinstance(failing(fresh_studio, server, part.with_name("2.part")), CloudDeferred)
+        assert (server.connections, len(server.requests)) == (1, 2)
+
+
+def test_silence_on_a_connection_that_was_kept_is_not_asked_again(part: Path) -> None:
+    """It has taken its time already."""
+    made = _made(0.3)
+    with WireServer(_answers_once_each(lambda peer: peer.hang())) as server:
+        fetch(made, server, part)
+        assert isinstance(failing(made, server, part.with_name("2.part")), CloudDeferred)
+        assert (server.connections, len(server.requests)) == (1, 2)
+
+
+def test_no_connection_is_kept_once_the_client_is_closed(fresh_studio: Studio, part: Path) -> None:
+    """Neither one that lay idle, nor that of a download that ends later."""
+    has_seen_end = threading.Semaphore(0)
+
+    def script(peer: Peer) -> None:
+        while peer.read_request():
+            peer.answer(VIDEO)
+        has_seen_end.release()
+
+    with WireServer(script) as server:
+        fetch(fresh_studio, server, part)
+        fresh_studio.close()
+        assert has_seen_end.acquire(timeout=20)
+        fetch(fresh_studio, server, part.with_name("2.part"))
+        assert has_seen_end.acquire(timeout=20)
+        assert server.connections == 2
+
+
+def test_no_more_connections_are_kept_than_fit(
+    fresh_studio: Studio, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Videos may lie on any number of hosts: those that lay idle longest are closed."""
+    monkeypatch.setattr(download_module, "MOST_KEPT", 2)
+    with WireServer(Store()) as first, WireServer(Store()) as second, WireServer(Store()) as third:
+        for number, server in enumerate((first, second, third, third, second, first)):
+            fetch(fresh_studio, server, part.with_name(f"{number}.part"))
+        assert [server.connections for server in (first, second, third)] == [2, 1, 1]
+
+
+def test_downloads_at_the_same_time_have_connections_of_their_own(fresh_studio: Studio, part: Path) -> None:
+    """Whoever has one has it alone, and all of them are used again."""
+    are_all_here = threading.Barrier(3)
+
+    def script(peer: Peer) -> None:
+        while peer.read_request():
+            are_all_here.wait(20)
+            peer.answer(VIDEO)
+
+    with WireServer(script) as server, ThreadPoolExecutor(3) as threads:
+        for turn in range(2):
+            parts = [part.with_name(f"{turn}-{number}.part") for number in range(3)]
+            made = list(threads.map(lambda path: fetch(fresh_studio, server, path), parts))
+            assert {one.sha256 for one in made} == {hashlib.sha256(VIDEO).hexdigest()}
+        assert (server.connections, len(server.requests)) == (3, 6)
+
+
+def test_a_name_and_a_password_in_a_link_are_sent_as_such(fresh_studio: Studio, part: Path) -> None:
+    """A link that has them means them; the next link without them goes on the same connection without them."""
+    with WireServer(Store()) as server:
+        fresh_studio.download(server.url.replace("//", "//me:word@") + "/x.mp4", part, should_stop=never)
+        fetch(fresh_studio, server, part.with_name("2.part"))
+        sent = [header(request, "Authorization") for request in server.requests]
+        assert sent == ["Basic " + base64.b64encode(b"me:word").decode(), None]
+        assert server.connections == 1
+
+
 # --- the disk -------------------------------------------------------------------------------------------------------
 
 
@@ -570,6 +754,35 @@ def test_a_folder_in_the_place_of_a_part_is_told(studio: Studio, part: Path) -> 
     with WireServer(Store()) as server:
         assert isinstance(failing(studio, server, part), FilingDeferred)
         assert server.connections == 0
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_large_video_is_written_back_while_it_comes(
+    studio: Studio, part: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    """Each byte is given to the disk once, in order; where the system has no such call, the fsync does all of it."""
+    begun: list[tuple[int, int]] = []
+    real = download_module._sync_file_range
+
+    def record(descriptor: int, offset: int, count: int, flags: int) -> int:
+        begun.append((offset, count))
+        return 0 if real is None else real(descriptor, offset, count, flags)
+
+    monkeypatch.setattr(download_module, "_WRITE_BACK_BYTES", 300_000)
+    monkeypatch.setattr(download_module, "_sync_file_range", record if is_there else None)
+    store = Store()
+    with WireServer(store) as server:
+        store.cut_after = 700_000
+        failing(studio, server, part)
+        cut_at = part.stat().st_size
+        assert fetch(studio, server, part).sha256 == hashlib.sha256(VIDEO).hexdigest()
+    if is_there:
+        assert all(count >= 300_000 for _, count in begun)
+        ends = [0, *(offset + count for offset, count in begun)]
+        assert all(offset in {end, cut_at} for end, (offset, _) in zip(ends, begun, strict=False))
+        assert ends[-1] > cut_at
+    else:
+        assert begun == []
 
 
 def test_a_part_that_could_not_be_synced_is_not_trusted_again(

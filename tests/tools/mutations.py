@@ -164,7 +164,7 @@ BREAKAGES: Final = (
         (
             Edit(
                 _FETCH,
-                "    part = studio.download(url, spool.part(job.id), should_stop=should_stop)\n"
+                "    part = studio.download(url, path, should_stop=should_stop)\n"
                 '    folder = job_file.name.rpartition("/")[0]\n'
                 "    name = video_name(job, job_file, url=url, template=template)\n",
                 '    folder = job_file.name.rpartition("/")[0]\n'
@@ -172,7 +172,7 @@ BREAKAGES: Final = (
                 '    target = spool.places.videos / folder / f"{job.id} {name}"\n'
                 "    target.parent.mkdir(parents=True, exist_ok=True)\n"
                 "    part = studio.download(url, target, should_stop=should_stop)\n"
-                "    target.rename(spool.part(job.id))\n",
+                "    target.rename(path)\n",
             ),
         ),
     ),

@@ -263,6 +263,7 @@ class Studio:
     def close(self) -> None:
         """Close the connections that are kept alive. Calls in flight end by themselves."""
         self._calls.close()
+        self._downloader.close()
 
     def _pass_of(
         self, credential: Secret, version: str, clock: Callable[[], float], patience_seconds: float

@@ -8,12 +8,14 @@ that is a link, no file, or another user's: it is removed, and never written int
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import json
 import os
 import re
 import stat
+import threading
 import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -22,12 +24,13 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 
 from daemon.core.errors import CloudDeferred, FilingDeferred, LinkExpired
 from daemon.edges.studio.judge import BUSY, Answer, Judge
 from daemon.edges.studio.values import is_usable_url
 from daemon.edges.studio.whole import why_not_whole
-from daemon.edges.studio.wire import NETWORK_ERRORS, Attempt, Proxies, StudioAdapter, describe
+from daemon.edges.studio.wire import NETWORK_ERRORS, Attempt, Proxies, StudioAdapter, causes, describe
 
 if TYPE_CHECKING:
     import ssl
@@ -36,6 +39,11 @@ if TYPE_CHECKING:
     from daemon.core.redact import Redactor
 
 CHUNK_BYTES: Final = 256 * 1024
+MOST_KEPT: Final = 16
+"""Connections that are kept alive between downloads, at most."""
+
+_WRITE_BACK_BYTES: Final = 8 << 20
+_SYNC_FILE_RANGE_WRITE: Final = 2
 _MOST_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _EXPIRED: Final = frozenset({401, 403, 404, 410})
@@ -44,6 +52,7 @@ _SLOW_SECONDS: Final = 60.0
 _SLOW_BYTES: Final = 60 * 1024  # less in a minute is a trickle, which would hold its worker for ever
 _ERROR_BYTES: Final = 4_096
 _SIDECAR_BYTES: Final = 4_096
+_LOOK_BYTES: Final = 4_096
 _NEW: Final = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_OURS: Final = frozenset({errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO})  # a link, another's, no file
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
@@ -60,6 +69,19 @@ def _boot_id() -> str:
 
 
 _THIS_BOOT: Final = _boot_id()
+
+
+def _load_sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    try:
+        found: Any = ctypes.CDLL(None).sync_file_range
+    except (OSError, AttributeError):
+        return None
+    found.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+    found.restype = ctypes.c_int
+    return found  # type: ignore[no-any-return]  # ctypes has no types
+
+
+_sync_file_range: Callable[[int, int, int, int], int] | None = _load_sync_file_range()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +159,8 @@ class _PartFile:
         self._redactor = redactor
         self.sha256 = hashlib.sha256()
         self.size = 0
+        self._written_back = 0
+        self._is_new = False
         self._fd = self._opened()
 
     def close(self) -> None:
@@ -147,8 +171,9 @@ class _PartFile:
 
         A complete part is asked for its last byte again, which proves that the cloud still means the same content.
         """
-        sidecar, there = self._sidecar(), os.fstat(self._fd).st_size
-        if sidecar is None or there == 0:
+        there = 0 if self._is_new else os.fstat(self._fd).st_size
+        sidecar = self._sidecar() if there else None
+        if sidecar is None:
             return None
         keep = there if sidecar.total is None else min(there, sidecar.total - 1)
         if keep <= 0:
@@ -168,14 +193,16 @@ class _PartFile:
         with _Filing(self._path, self._redactor):
             os.ftruncate(self._fd, self.size)
             os.lseek(self._fd, self.size, os.SEEK_SET)
+            self._written_back = self.size
 
     def start_afresh(self, etag: str, total: int | None) -> None:
         """Forget what is there; the content to come has the ETag, if it has a strong one."""
         with _Filing(self._path, self._redactor):
             sidecar_of(self._path).unlink(missing_ok=True)
-            os.ftruncate(self._fd, 0)
-            os.lseek(self._fd, 0, os.SEEK_SET)
-            self.sha256, self.size = hashlib.sha256(), 0
+            if not self._is_new:
+                os.ftruncate(self._fd, 0)
+                os.lseek(self._fd, 0, os.SEEK_SET)
+                self.sha256, self.size = hashlib.sha256(), 0
             if _STRONG_ETAG.fullmatch(etag):
                 text = json.dumps(asdict(_Sidecar(etag, total, _THIS_BOOT)))
                 fresh = self._path.with_suffix(".json.tmp")
@@ -193,6 +220,18 @@ class _PartFile:
                 self.sha256.update(left[:count])
                 self.size += count
                 left = left[count:]
+        if self.size - self._written_back >= _WRITE_BACK_BYTES:
+            self._begin_write_back()
+
+    def _begin_write_back(self) -> None:
+        """Have the disk begin with what came, so that the fsync in the end finds little left to wait for.
+
+        sync_file_range(2) starts it, waits for nothing, and promises nothing: what counts is the fsync.
+        """
+        if _sync_file_range is not None:
+            count = self.size - self._written_back
+            _sync_file_range(self._fd, self._written_back, count, _SYNC_FILE_RANGE_WRITE)
+        self._written_back = self.size
 
     def why_not_whole(self, *, is_size_sure: bool) -> str | None:
         """On disk for good, then looked at; see `whole.why_not_whole`."""
@@ -201,7 +240,7 @@ class _PartFile:
             size = os.fstat(self._fd).st_size
             if size != self.size:
                 return f"another program wrote to the part: {size} bytes instead of {self.size}"
-            with os.fdopen(os.dup(self._fd), "rb") as file:
+            with os.fdopen(self._fd, "rb", _LOOK_BYTES, closefd=False) as file:
                 return why_not_whole(file, size, is_size_sure=is_size_sure)
 
     def discard(self) -> None:
@@ -230,6 +269,7 @@ class _PartFile:
                     raise
                 sidecar_of(self._path).unlink(missing_ok=True)
                 self._path.unlink()
+            self._is_new = True
             return os.open(self._path, _NEW | os.O_RDWR, 0o666)
 
     def _sidecar(self) -> _Sidecar | None:
@@ -284,8 +324,68 @@ class _Filing:
             raise FilingDeferred(self._redactor(f"cannot write {self._path}: {why}")) from None
 
 
+class _Lines:
+    """Connections that are kept alive between downloads, each in an adapter of its own, for all threads.
+
+    Whoever takes one has it alone until he gives it back. Those that lay idle longest are closed when there are more
+    than `MOST_KEPT`, and all of them by `close`, after which none is kept.
+
+    Args:
+        context: for TLS.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self._lock = threading.Lock()
+        self._idle: list[tuple[str, StudioAdapter]] = []
+        self._is_closed = False
+
+    def take(self, origin: str) -> StudioAdapter:
+        """The one that was used last for that origin, else a fresh one."""
+        with self._lock:
+            for index in reversed(range(len(self._idle))):
+                if self._idle[index][0] == origin:
+                    return self._idle.pop(index)[1]
+        return self.fresh()
+
+    def fresh(self) -> StudioAdapter:
+        """One that has no connection yet."""
+        return StudioAdapter(self._context)
+
+    def give_back(self, origin: str, adapter: StudioAdapter) -> None:
+        """Keep it for the next download."""
+        with self._lock:
+            self._idle.append((origin, adapter))
+            surplus = len(self._idle) if self._is_closed else max(0, len(self._idle) - MOST_KEPT)
+            closing, self._idle = self._idle[:surplus], self._idle[surplus:]
+        for _, old in closing:
+            old.close()
+
+    def close(self) -> None:
+        """Close all that are idle, and keep none from now on."""
+        with self._lock:
+            closing, self._idle = self._idle, []
+            self._is_closed = True
+        for _, adapter in closing:
+            adapter.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """An answer whose body has not been read yet, and the connection that it comes on."""
+
+    response: requests.Response
+    origin: str
+    adapter: StudioAdapter
+
+    def close(self) -> None:
+        """With its connection."""
+        self.response.raw.close()
+        self.adapter.close()
+
+
 class Downloader:
-    """Downloads; on connections that never had the credential.
+    """Downloads; on connections that never had the credential, and are kept alive from one video to the next.
 
     Args:
         context: for TLS.
@@ -308,11 +408,12 @@ class Downloader:
         max_video_bytes: int,
         clock: Callable[[], float],
     ) -> None:
-        self._context = context
+        self._lines = _Lines(context)
         self._proxies = proxies
         self._redactor = redactor
         self._judge = judge
-        self._timeout = timeout
+        self._read_seconds = timeout[1]
+        self._timeouts = urllib3.Timeout(connect=timeout[0], read=timeout[1])
         self._max_bytes = max_video_bytes
         self._clock = clock
 
@@ -333,55 +434,82 @@ class Downloader:
             LinkExpired: ask for a fresh link; the part is kept.
             FilingDeferred: the part cannot be written.
         """
-        flow = _Flow(self._clock, read_seconds=self._timeout[1], should_stop=should_stop)
+        flow = _Flow(self._clock, read_seconds=self._read_seconds, should_stop=should_stop)
         flow.raise_if_stopping()
         file = _PartFile(part, self._redactor)
-        adapter = StudioAdapter(self._context)
         try:
             with Attempt(flow) as attempt:
-                total = self._fetch(url, file, flow, adapter, attempt)
+                total = self._fetch(url, file, flow, attempt)
             return self._checked(part, file, is_size_sure=total is not None)
         finally:
-            adapter.close()
             file.close()
 
-    def _fetch(self, url: str, file: _PartFile, flow: _Flow, adapter: StudioAdapter, attempt: Attempt) -> int | None:
+    def close(self) -> None:
+        """Close the connections that are kept alive. Downloads under way go on."""
+        self._lines.close()
+
+    def _fetch(self, url: str, file: _PartFile, flow: _Flow, attempt: Attempt) -> int | None:
         """The size that the server announced, when it did; as many bytes are in the part then."""
         sidecar = file.load(flow)
         headers = {"Accept-Encoding": "identity", "User-Agent": "chromadrop"}
         if sidecar is not None:
             headers |= {"Range": f"bytes={file.size}-", "If-Range": sidecar.etag}
-        response = self._open(url, headers, adapter, attempt)
+        answered = self._open(url, headers, attempt)
         try:
-            total = self._begin(response, file, sidecar)
-            self._receive(response, file, total)
-            return total
-        finally:
-            response.raw.close()
+            total = self._begin(answered.response, file, sidecar)
+            self._receive(answered.response, file, total)
+        except BaseException:
+            answered.close()
+            raise
+        answered.response.raw.close()  # closes the connection, too, where more would come
+        if attempt.is_dialled:  # of one that is no witness (a SOCKS proxy's) nobody could tell that it had gone stale
+            self._lines.give_back(answered.origin, answered.adapter)
+        else:
+            answered.close()
+        return total
 
-    def _open(self, url: str, headers: dict[str, str], adapter: StudioAdapter, attempt: Attempt) -> requests.Response:
+    def _open(self, url: str, headers: dict[str, str], attempt: Attempt) -> _Answered:
         """The first answer that is no redirect."""
         for _ in range(_MOST_REDIRECTS + 1):
-            response = self._send(url, headers, adapter, attempt)
+            answered = self._send(url, headers, attempt)
+            response = answered.response
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not location:
-                return response
-            response.raw.close()
+                return answered
+            answered.close()
             url = _joined(url, location)
             if not is_usable_url(url):
                 raise CloudDeferred("the video's link leads to something that is no web address", is_bounded=True)
         raise CloudDeferred(f"the video's link was redirected more than {_MOST_REDIRECTS} times", is_bounded=True)
 
-    def _send(self, url: str, headers: dict[str, str], adapter: StudioAdapter, attempt: Attempt) -> requests.Response:
-        attempt.is_dialled = attempt.is_sent = False
+    def _send(self, url: str, headers: dict[str, str], attempt: Attempt) -> _Answered:
+        """Ask; once more, on a fresh connection, where the server had just closed the one that was kept alive."""
         try:
-            request = requests.Request("GET", url, headers=headers).prepare()
-            return adapter.send(request, stream=True, timeout=self._timeout, proxies=self._proxies(url))
+            request = _prepared(url, headers)
+            origin = _origin_of(request)
+            try:
+                return self._ask(request, origin, self._lines.take(origin), attempt)
+            except NETWORK_ERRORS as error:
+                if not _is_stale(attempt, error):
+                    raise
+            return self._ask(request, origin, self._lines.fresh(), attempt)
         except (*NETWORK_ERRORS, ValueError) as error:
             is_unsent = attempt.was_never_sent(error)
             what = "cannot reach" if is_unsent else "no answer from"
             text = self._redactor(f"downloading: {what} {urlsplit(url).hostname}: {describe(error)}")
             raise CloudDeferred(text, is_outage=is_unsent) from None
+
+    def _ask(
+        self, request: requests.PreparedRequest, origin: str, adapter: StudioAdapter, attempt: Attempt
+    ) -> _Answered:
+        attempt.is_dialled = attempt.is_sent = attempt.is_answered = attempt.is_reused = False
+        proxies = self._proxies(request.url or "")
+        try:
+            response = adapter.send(request, stream=True, timeout=self._timeouts, proxies=proxies)  # type: ignore[arg-type]
+        except BaseException:
+            adapter.close()
+            raise
+        return _Answered(response, origin, adapter)
 
     def _begin(self, response: requests.Response, file: _PartFile, sidecar: _Sidecar | None) -> int | None:
         """Make the part ready for what comes; the size that the whole will have, where it is known."""
@@ -469,6 +597,27 @@ class Downloader:
             return LinkExpired(self._redactor(f"the video's link is no longer good (HTTP {http}){said}"))
         text = self._redactor(f"the video's server answered with HTTP {http}{said}")
         return CloudDeferred(text, is_bounded=http < 500)  # noqa: PLR2004 - RFC 9110, 15
+
+
+def _prepared(url: str, headers: dict[str, str]) -> requests.PreparedRequest:
+    """As `requests.Request.prepare` makes it, without what a GET has none of: that takes as long again."""
+    request = requests.PreparedRequest()
+    request.prepare_method("GET")
+    request.prepare_url(url, None)
+    request.prepare_headers(headers)
+    request.prepare_auth(None)  # a name and a password in the URL
+    return request
+
+
+def _origin_of(request: requests.PreparedRequest) -> str:
+    parts = urlsplit(request.url or "")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _is_stale(attempt: Attempt, error: BaseException) -> bool:
+    """Whether it was lost with a kept-alive connection before any byte came back."""
+    is_timeout = any(isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError) for cause in causes(error))
+    return attempt.is_reused and not attempt.is_answered and not is_timeout
 
 
 def _content_length(response: Any) -> int | None:
