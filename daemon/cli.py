@@ -271,7 +271,7 @@ Exit codes:
 def run(config_path: Path | None, *, once: bool) -> None:
     """The daemon: make a video of every job that is dropped into inbox/."""
     from daemon import app, lifetime
-    from daemon.checkup import load_with_credential
+    from daemon.config import load_with_credential
     from daemon.edges import logs
 
     environ, cwd = dict(os.environ), Path.cwd()
