@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 from engines import SQLITE, Engine
-from sqlalchemy.dialects.postgresql.base import PGDialect
-from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.schema import CreateIndex
 
 from daemon.core.batch import Request
@@ -914,7 +912,7 @@ def test_postgresqls_indexes_cover_the_same_rows_as_sqlites() -> None:
             for table in schema.metadata.tables.values()
             for index in table.indexes
         }
-        for dialect in (SQLiteDialect(), PGDialect())
+        for dialect in (sa.make_url(f"{name}://").get_dialect()() for name in ("sqlite", "postgresql+psycopg"))
     }
     assert covered["sqlite"]["processing_names"] == "state IN ('claiming', 'open')"
     assert [name for name, rows in covered["sqlite"].items() if rows and not covered["postgresql"][name]] == []
