@@ -271,7 +271,7 @@ Exit codes:
 @_config_option
 def run(config_path: Path | None, *, once: bool) -> None:
     """The daemon: make a video of every job that is dropped into inbox/."""
-    gc.disable()  # what is loaded now stays; to look through it for garbage again and again takes a tenth of the start
+    gc.disable()  # what is loaded now stays; to look through it for garbage again and again takes 7 % of the start
     from daemon import app, lifetime
     from daemon.config import load_with_credential
     from daemon.edges import logs

@@ -2,7 +2,7 @@
 
 import sys
 
-# structlog imports rich for tracebacks that we never ask it for, and only where it finds it: 5 MB and a tenth of the
+# structlog imports rich for tracebacks that we never ask it for, and only where it finds it: 4 MB and a tenth of the
 # start. None says that a module is not there (https://docs.python.org/3/reference/import.html#the-module-cache).
 if "rich" not in sys.modules:
     sys.modules["rich"] = None  # type: ignore[assignment]
