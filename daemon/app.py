@@ -11,16 +11,16 @@ from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
-from daemon import VERSION, overview
+from daemon import VERSION
 from daemon.allowance import DailyLimits
 from daemon.config import Config, find_credential, load, read_models_file
-from daemon.core import models_page, status_page
 from daemon.core.allowance import Day
 from daemon.core.batch import MAX_BYTES
 from daemon.core.credential import secrets_of
 from daemon.core.errors import ChromadropError, ConfigInvalid, LedgerLost, LedgerRefused, RootUnavailable
 from daemon.core.guide import SCHEMA, Guide, Names, make_guide
 from daemon.core.notice import Kind, Sink
+from daemon.core.page import STATUS_PAGE
 from daemon.core.redact import Redactor
 from daemon.core.schedule import Instant
 from daemon.core.vitals import BEAT_SECONDS, Peer, Vitals
@@ -29,15 +29,14 @@ from daemon.dispatcher import Dispatcher, Limits, Summary
 from daemon.edges import logs, mounts
 from daemon.edges.inbox_watch import InboxWatch, Pulse, WatchSettings
 from daemon.edges.ledger import Ledger
-from daemon.edges.notifier import CommandOutlet, UrlOutlet, find_program
 from daemon.edges.service_manager import Supervisor
 from daemon.edges.spool import MARKER, Places, Sharing, Spool, read_small
 from daemon.edges.studio import Studio
 from daemon.models_watch import PAGE as MODELS_PAGE
 from daemon.models_watch import ModelsSource
 from daemon.notifying import NoticePlan
+from daemon.pages import Live, Pages
 from daemon.pipeline import paint
-from daemon.status_source import Live, StatusPages
 from daemon.status_watch import StatusSource
 
 if TYPE_CHECKING:
@@ -174,7 +173,7 @@ def guide_for(config: Config, paths: Paths) -> Guide:
         failed=relative(paths.failed),
         videos=relative(paths.videos),
         schema=os.path.relpath(paths.root / SCHEMA, paths.inbox),
-        status_page=status_page.NAME if config.status_page else "",
+        status_page=STATUS_PAGE if config.status_page else "",
         models_page=MODELS_PAGE if has_models else "",
     )
     return make_guide(config.api.version, names)
@@ -217,7 +216,12 @@ def models_source(config: Config, cloud: Studio) -> ModelsSource | None:
 
 
 def _page_of(base: str) -> Callable[[Catalogue, float], bytes]:
-    return lambda found, read_at: models_page.page(found, read_at=read_at, base=base).encode("utf-8", "replace")
+    def page_of(found: Catalogue, read_at: float) -> bytes:
+        from daemon.core import models_page  # noqa: PLC0415 - one in a day is made, or none
+
+        return models_page.page(found, read_at=read_at, base=base).encode("utf-8", "replace")
+
+    return page_of
 
 
 def notice_plan(config: Config, environ: Mapping[str, str], redact: Redactor) -> NoticePlan:
@@ -225,10 +229,14 @@ def notice_plan(config: Config, environ: Mapping[str, str], redact: Redactor) ->
     wanted = config.notify
     outlets: dict[Sink, Outlet] = {}
     if wanted.command is not None:
+        from daemon.edges.notifier import CommandOutlet  # noqa: PLC0415 - few want one
+
         outlets[Sink.COMMAND] = CommandOutlet(
             wanted.command, environ=environ, timeout_seconds=wanted.timeout_seconds, redact=redact
         )
     if wanted.url is not None:
+        from daemon.edges.notifier import UrlOutlet  # noqa: PLC0415 - as above
+
         outlets[Sink.URL] = UrlOutlet(wanted.url, timeout_seconds=wanted.timeout_seconds)
     return NoticePlan(outlets, frozenset(Kind(name) for name in wanted.events), wanted.tries)
 
@@ -236,7 +244,11 @@ def notice_plan(config: Config, environ: Mapping[str, str], redact: Redactor) ->
 def missing_program(config: Config, environ: Mapping[str, str]) -> str | None:
     """The program that ``notify.command`` names, where it cannot be found or run; None where all is well."""
     command = config.notify.command
-    return command[0] if command is not None and find_program(command, environ) is None else None
+    if command is None:
+        return None
+    from daemon.edges.notifier import find_program  # noqa: PLC0415 - few want one
+
+    return command[0] if find_program(command, environ) is None else None
 
 
 def open_ledger(config: Config, state: Path, *, is_exclusive: bool) -> Ledger:
@@ -346,13 +358,9 @@ class Daemon:
                 log=self._log,
             )
             self._notices = notice_plan(config, settings.environ, settings.redactor)
-            self._pages = StatusPages(config, paths, state, lying=lambda: self._watch.lying, now=now)
+            self._pages = Pages(config, paths, state, lying=lambda: self._watch.lying, now=now)
             stack.callback(self._pages.close)
-            reader = overview.Reader(config, state)
-            stack.callback(reader.close)
-            self._health = _health(config, paths, state, self._pages, reader)
-            if self._health is not None:
-                stack.callback(self._health.stop)
+            self._health = _health(config, paths, state, self._pages, stack)
             self._dispatcher = Dispatcher(
                 ledger=self._ledger,
                 spool=self._spool,
@@ -624,19 +632,21 @@ def vitals(summary: Summary, pulse: Pulse, listed_at: float | None, moment: Inst
     )
 
 
-def _health(config: Config, paths: Paths, state: Path, status: StatusPages, reader: overview.Reader) -> Health | None:
-    """The pages for monitoring, where they are wanted."""
+def _health(config: Config, paths: Paths, state: Path, status: Pages, stack: ExitStack) -> Health | None:
+    """The pages for monitoring, where they are wanted; they end with the stack."""
     if config.http.address is None:
         return None
-    from daemon.edges.health import Health  # noqa: PLC0415 - with its libraries, 3 MB that few need
+    from daemon import overview  # noqa: PLC0415 - with their libraries, 4 MB that few need
+    from daemon.edges.health import Health  # noqa: PLC0415 - as above
 
-    past = overview.PastRenders()
+    past, reader = overview.PastRenders(), overview.Reader(config, state)
+    stack.callback(reader.close)
 
     def peers() -> Sequence[Peer]:
         with reader.ledger() as ledger:
             return overview.peers_by_host(ledger.members() if ledger is not None else (), now().wall)
 
-    return Health(
+    health = Health(
         config.http.address,
         version=VERSION,
         booted_at=time.time() - time.clock_gettime(time.CLOCK_BOOTTIME),
@@ -648,6 +658,8 @@ def _health(config: Config, paths: Paths, state: Path, status: StatusPages, read
         log=logs.get_logger(),
         peers=peers if config.ledger.is_shared else None,
     )
+    stack.callback(health.stop)
+    return health
 
 
 def refuse_config(log: FilteringBoundLogger, error: Exception, redact: Redactor) -> None:

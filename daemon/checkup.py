@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 import stat
 from contextlib import closing, contextmanager, suppress
@@ -16,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from daemon import VERSION, app
-from daemon.config import DEFAULT_FILES, Api, Config, find_credential, load, read_models_file
+from daemon.config import Config, credential_problems_beside, find_credential, load, read_models_file
 from daemon.core.display import display
 from daemon.core.errors import (
     AccountTroubled,
@@ -29,7 +28,7 @@ from daemon.core.errors import (
     RootUnavailable,
 )
 from daemon.core.status_page import Life
-from daemon.edges.ledger import POOLED, is_daemon_alive, look_at_server
+from daemon.edges.ledger import POOLED, is_daemon_alive
 from daemon.edges.spool import MARKER, group_number, why_exposed, why_not_entered
 from daemon.overview import open_for_reading, peers_of
 
@@ -106,45 +105,6 @@ def check(config_path: Path | None, environ: Mapping[str, str], cwd: Path, *, is
 
 
 # --- the credential -------------------------------------------------------------------------------
-
-
-def load_with_credential(config_path: Path | None, environ: Mapping[str, str], cwd: Path) -> tuple[Config, Credential]:
-    """The configuration and the credential, as ``run`` needs them.
-
-    Raises:
-        ConfigInvalid: every problem of both.
-    """
-    try:
-        config = load(config_path, environ, cwd)
-    except ConfigInvalid as error:
-        beside = credential_problems_beside(config_path, environ, cwd)
-        raise ConfigInvalid([*error.problems, *(beside.problems if beside else ())]) from None
-    return config, find_credential(config, environ)
-
-
-def credential_problems_beside(config_path: Path | None, environ: Mapping[str, str], cwd: Path) -> ConfigInvalid | None:
-    """What is wrong with the credential, where the configuration is not valid and so cannot say where it lies.
-
-    Where ``api.key_file`` seems to be set nothing is said: that file counts once the configuration is mended.
-    """
-    if environ.get("CHROMADROP_API__KEY_FILE") or _as_written(config_path, cwd, "key_file"):
-        return None
-    version = environ.get("CHROMADROP_API__VERSION") or _as_written(config_path, cwd, "version")
-    try:
-        find_credential(Config(api=Api(version="v3" if version == "v3" else "v2")), environ)
-    except ConfigInvalid as error:
-        return error
-    return None
-
-
-def _as_written(config_path: Path | None, cwd: Path, key: str) -> str:
-    """What seems to be set for a key of ``api:`` in a file that may be anything; empty for null and for nothing."""
-    for candidate in [config_path] if config_path is not None else DEFAULT_FILES:
-        with suppress(OSError, ValueError):
-            text = (cwd / candidate).read_bytes()[: 1 << 20].decode("utf-8", "replace")
-            values = re.findall(rf"""(?m)^[^#\n]*\b{key}\b["']?[ \t]*:[ \t]*["']?([^\s,}}"'#]+)""", text)
-            return next((value for value in values if value not in {"null", "~"}), "")
-    return ""
 
 
 def _credential_beside_problems(config_path: Path | None, environ: Mapping[str, str], cwd: Path) -> Iterator[Finding]:
@@ -402,6 +362,8 @@ def _check_ledger(config: Config, state: Path) -> Iterator[Finding]:
 
 def _check_server(config: Config, url: str) -> list[Finding]:
     """The database that several machines share."""
+    from daemon.edges.ledger.postgres import look_at_server  # noqa: PLC0415 - `run` comes here without PostgreSQL, too
+
     try:
         server = look_at_server(url)
     except LedgerRefused as error:

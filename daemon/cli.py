@@ -5,6 +5,7 @@ Commands import what they need when they run, so that ``--help`` is quick.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -270,10 +271,13 @@ Exit codes:
 @_config_option
 def run(config_path: Path | None, *, once: bool) -> None:
     """The daemon: make a video of every job that is dropped into inbox/."""
+    gc.disable()  # what is loaded now stays; to look through it for garbage again and again takes 7 % of the start
     from daemon import app, lifetime
-    from daemon.checkup import load_with_credential
+    from daemon.config import load_with_credential
     from daemon.edges import logs
 
+    gc.freeze()
+    gc.enable()
     environ, cwd = dict(os.environ), Path.cwd()
     config, credential = load_with_credential(config_path, environ, cwd)
     paths = config.paths(environ, cwd)

@@ -21,6 +21,7 @@ import os
 import re
 import stat
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -36,7 +37,6 @@ from pydantic import (
     SecretStr,
     ValidationError,
     ValidationInfo,
-    create_model,
 )
 from pydantic_core import PydanticCustomError
 
@@ -966,15 +966,14 @@ def _read_environment(environ: Mapping[str, str], read: _Read) -> None:
     ours = {name: text for name, text in sorted(environ.items()) if name.startswith(_PREFIX) and text}
     ours = {name: text for name, text in ours.items() if name not in told}
     read.problems.extend(_unknown_variable(name) for name in ours if name not in VARIABLES)
-    known = {name: text for name, text in ours.items() if name in VARIABLES}
-    tree = _environment_tree({name: text for name, text in known.items() if VARIABLES[name] not in _LISTS})
-    for name, written in known.items():
-        path = VARIABLES[name]
-        if path in _LISTS:
-            _read_list_variable(name, written, read)
+    for name, text in ours.items():
+        path = VARIABLES.get(name)
+        if path is None:
             continue
-        text = tree[path[0]] if len(path) == 1 else tree[path[0]][path[1]]
-        read.values[path] = _Value(None if _is_null(text) else text, _Place(name))
+        if path in _LISTS:
+            _read_list_variable(name, text, read)
+        else:
+            read.values[path] = _Value(None if _is_null(text) else text, _Place(name))
 
 
 def _read_list_variable(name: str, text: str, read: _Read) -> None:
@@ -1001,19 +1000,6 @@ def _unknown_variable(name: str) -> Problem:
     bare = did_you_mean(name.removeprefix(_PREFIX), [known.removeprefix(_PREFIX) for known in VARIABLES])
     hint = bare.replace("'", f"'{_PREFIX}", 1)  # with the prefix, everything would be near
     return Problem(f"unknown variable.{hint or ' Unset it.'}", where=display(name))
-
-
-def _environment_tree(variables: Mapping[str, str]) -> dict[str, Any]:
-    """The variables as pydantic-settings nests them; left alone, it would read the process's own environment."""
-    if not variables:
-        return {}
-    from pydantic_settings import BaseSettings, EnvSettingsSource  # noqa: PLC0415 - slow; only who needs it waits
-
-    fields: dict[str, Any] = {name: (key.annotation, key.default) for name, key in Config.model_fields.items()}
-    model = create_model("Variables", __base__=BaseSettings, **fields)
-    source = EnvSettingsSource(model, env_prefix=_PREFIX, env_nested_delimiter="__")
-    source.env_vars = {name.lower(): text for name, text in variables.items()}
-    return source()
 
 
 # --- validating ---------------------------------------------------------------------------------------------
@@ -1410,3 +1396,42 @@ def config_schema() -> dict[str, Any]:
         "title": "chromadrop configuration",
         "type": ["object", "null"],
     }
+
+
+def load_with_credential(config_path: Path | None, environ: Mapping[str, str], cwd: Path) -> tuple[Config, Credential]:
+    """The configuration and the credential, as ``run`` needs them.
+
+    Raises:
+        ConfigInvalid: every problem of both.
+    """
+    try:
+        config = load(config_path, environ, cwd)
+    except ConfigInvalid as error:
+        beside = credential_problems_beside(config_path, environ, cwd)
+        raise ConfigInvalid([*error.problems, *(beside.problems if beside else ())]) from None
+    return config, find_credential(config, environ)
+
+
+def credential_problems_beside(config_path: Path | None, environ: Mapping[str, str], cwd: Path) -> ConfigInvalid | None:
+    """What is wrong with the credential, where the configuration is not valid and so cannot say where it lies.
+
+    Where ``api.key_file`` seems to be set nothing is said: that file counts once the configuration is mended.
+    """
+    if environ.get("CHROMADROP_API__KEY_FILE") or _as_written(config_path, cwd, "key_file"):
+        return None
+    version = environ.get("CHROMADROP_API__VERSION") or _as_written(config_path, cwd, "version")
+    try:
+        find_credential(Config(api=Api(version="v3" if version == "v3" else "v2")), environ)
+    except ConfigInvalid as error:
+        return error
+    return None
+
+
+def _as_written(config_path: Path | None, cwd: Path, key: str) -> str:
+    """What seems to be set for a key of ``api:`` in a file that may be anything; empty for null and for nothing."""
+    for candidate in [config_path] if config_path is not None else DEFAULT_FILES:
+        with suppress(OSError, ValueError):
+            text = (cwd / candidate).read_bytes()[: 1 << 20].decode("utf-8", "replace")
+            values = re.findall(rf"""(?m)^[^#\n]*\b{key}\b["']?[ \t]*:[ \t]*["']?([^\s,}}"'#]+)""", text)
+            return next((value for value in values if value not in {"null", "~"}), "")
+    return ""

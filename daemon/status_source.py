@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from daemon.core import estimate, status_page
@@ -13,6 +13,7 @@ from daemon.core.allowance import Limited
 from daemon.core.errors import LedgerUnavailable
 from daemon.core.job import State
 from daemon.core.job_file import Outcome
+from daemon.core.page import STATUS_PAGE
 from daemon.core.status_page import FailedFile, Life, Machine, Made, OpenFile, Trouble, View
 from daemon.core.vitals import STUCK_SECONDS, has_lasted
 from daemon.edges.spool import read_small
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
     from daemon.config import Config, Paths
     from daemon.core.messages import Lying
     from daemon.core.schedule import Instant
-    from daemon.dispatcher import Summary
-    from daemon.edges.inbox_watch import Pulse
     from daemon.edges.ledger import Closed, Glance, Ledger, Member
     from daemon.overview import PeerView
+    from daemon.pages import Live
 
 DAY_SECONDS: Final = 86_400.0
 DONE_DAYS: Final = 7
@@ -38,23 +38,6 @@ MOST_FAILED: Final = 200
 MOST_FAILED_LOOKED_FOR: Final = 20_000
 """So many names are looked up in failed/: what has been seen to pushes out nothing that has not."""
 MOST_DONE: Final = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """What no other process could know.
-
-    Attributes:
-        summary: of the dispatcher, after its last turn.
-        traced: the jobs that are looked for.
-        pulse: of the scanner.
-        turned: when that turn had ended.
-    """
-
-    summary: Summary
-    traced: frozenset[int]
-    pulse: Pulse
-    turned: Instant
 
 
 class StatusPages:
@@ -99,7 +82,7 @@ class StatusPages:
     def _is_painted_by_another(self) -> bool:
         """Whether the page that hangs there is not the one that we made last."""
         with suppress(OSError):
-            begin = read_small(self._paths.root / status_page.NAME)
+            begin = read_small(self._paths.root / STATUS_PAGE)
             return bool(self._sign) and self._sign.encode() not in begin
         return False
 

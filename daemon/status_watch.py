@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from daemon.core.status_page import NAME
+from daemon.core.page import STATUS_PAGE
 from daemon.pipeline import paint
 
 if TYPE_CHECKING:
@@ -128,5 +128,5 @@ class StatusWatch:
         ease_seconds = min(EASE_TIMES * took, BEAT_SECONDS)  # a page that comes later would call itself old
         self._free_at = self._begun_at + max(APART_SECONDS, ease_seconds)
         if message.reason and message.reason != self._trouble:
-            self._desk.log(_WARNING, "page.deferred", page=NAME, reason=message.reason)
+            self._desk.log(_WARNING, "page.deferred", page=STATUS_PAGE, reason=message.reason)
         self._trouble = message.reason

@@ -29,6 +29,7 @@ FRONT = (
     "models",
     "completion",
     "lifetime",
+    "pages",
     "status_source",
     "health",
     "__main__",

@@ -24,7 +24,8 @@ from daemon.core.schedule import Instant
 from daemon.core.status_page import Life
 from daemon.dispatcher import Summary
 from daemon.edges.inbox_watch import Pulse
-from daemon.edges.ledger import Earlier, Ledger, Work, look_at_server
+from daemon.edges.ledger import Earlier, Ledger, Work
+from daemon.edges.ledger.postgres import look_at_server
 from daemon.overview import (
     MISSED_SECONDS,
     Overview,
@@ -36,8 +37,9 @@ from daemon.overview import (
     peers_by_host,
     peers_of,
 )
+from daemon.pages import Live
 from daemon.pipeline import claim
-from daemon.status_source import Live, StatusPages
+from daemon.status_source import StatusPages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,8 @@ from daemon.dispatcher import Summary
 from daemon.edges.inbox_watch import Pulse
 from daemon.edges.ledger import Work
 from daemon.overview import MOST_FILES
-from daemon.status_source import MOST_FAILED, Live, StatusPages
+from daemon.pages import Live
+from daemon.status_source import MOST_FAILED, StatusPages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from daemon.app import Daemon, Reload, Settings, redactor, state_text
-from daemon.checkup import load_with_credential
+from daemon.config import load_with_credential
 from daemon.core.folder_trouble import FolderTrouble
 from daemon.core.report import Stop
 from daemon.core.schedule import Instant

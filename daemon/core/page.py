@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+STATUS_PAGE: Final = "status.html"
+"""Its name in the root."""
 STYLE: Final = """
 :root { color-scheme: light dark; --page: #f6f6f4; --card: #fff; --ink: #1c1d1f; --soft: #65676b; --line: #dddcd8;
   --frame: #ecebe7; --mark: #14713f; --on-mark: #fff }

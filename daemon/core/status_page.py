@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-NAME: Final = "status.html"
 STALE_SECONDS: Final = 60
 """A page that is older says so; whoever writes it does so at least twice as often."""
 MOST_VIDEOS: Final = 200

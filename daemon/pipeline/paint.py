@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from daemon.core.errors import ChromadropError, RootUnavailable
+from daemon.core.page import STATUS_PAGE
 from daemon.core.report import PageEnded
-from daemon.core.status_page import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,12 +24,12 @@ class Wall(Protocol):
 
 def put(wall: Wall, render: Callable[[], bytes]) -> PageEnded:
     """Write the page; nobody waits for it, and the next one comes soon, so it is not synced to the disk."""
-    return _ended(lambda: wall.put_page(NAME, render(), is_durable=False))
+    return _ended(lambda: wall.put_page(STATUS_PAGE, render(), is_durable=False))
 
 
 def remove(wall: Wall) -> PageEnded:
     """Take the page away where none is wanted: it would only tell of the past."""
-    return _ended(lambda: wall.remove_page(NAME))
+    return _ended(lambda: wall.remove_page(STATUS_PAGE))
 
 
 def _ended(deed: Callable[[], None]) -> PageEnded:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 from engines import SQLITE, Engine
+from sqlalchemy.schema import CreateIndex
 
 from daemon.core.batch import Request
 from daemon.core.drop import Fingerprint
@@ -38,7 +39,7 @@ from daemon.core.job_file import FileState, JobFile, Leftover, Outcome
 from daemon.core.notice import Kind, Notice, Sink
 from daemon.core.problem import Problem
 from daemon.edges import ledger as ledger_module
-from daemon.edges.ledger import LEDGER_FILE, Entry, Ledger, Work, exists, is_daemon_alive
+from daemon.edges.ledger import LEDGER_FILE, Entry, Ledger, Work, exists, is_daemon_alive, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -900,3 +901,19 @@ def test_another_daemons_notices_are_left_alone(sqlite_ledger: Ledger) -> None:
     sqlite_ledger.owner = mine
     assert sqlite_ledger.pending_notices() == [(number, Sink.URL)]
     assert sqlite_ledger.notice(number).tries == 0
+
+
+def test_postgresqls_indexes_cover_the_same_rows_as_sqlites() -> None:
+    """A name in processing/ is taken only as long as its file is in work, whatever the engine."""
+    schema.have_partial_indexes_in_postgresql()
+    covered = {
+        dialect.name: {
+            str(index.name): str(CreateIndex(index).compile(dialect=dialect)).partition(" WHERE ")[2]
+            for table in schema.metadata.tables.values()
+            for index in table.indexes
+        }
+        for dialect in (sa.make_url(f"{name}://").get_dialect()() for name in ("sqlite", "postgresql+psycopg"))
+    }
+    assert covered["sqlite"]["processing_names"] == "state IN ('claiming', 'open')"
+    assert [name for name, rows in covered["sqlite"].items() if rows and not covered["postgresql"][name]] == []
+    assert [name for name, rows in covered["postgresql"].items() if rows and not covered["sqlite"][name]] == []

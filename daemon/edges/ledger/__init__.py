@@ -10,7 +10,6 @@
 """
 
 from daemon.edges.ledger.ledger import Ledger
-from daemon.edges.ledger.postgres import look_at_server
 from daemon.edges.ledger.schema import SCHEMA_VERSION
 from daemon.edges.ledger.server import POOLED, Server
 from daemon.edges.ledger.sqlite import LEDGER_FILE, LOCK_FILE, exists, is_daemon_alive
@@ -46,5 +45,4 @@ __all__ = [
     "Work",
     "exists",
     "is_daemon_alive",
-    "look_at_server",
 ]

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from daemon.core.errors import LedgerConflict, LedgerLost, LedgerOutdated, LedgerRefused, LedgerUnavailable
@@ -21,7 +20,6 @@ from daemon.core.job import Failure, Job, State
 from daemon.core.job_file import FileState, JobFile, Outcome
 from daemon.core.notice import Kind, Notice, Sink
 from daemon.edges.ledger import mapping, schema
-from daemon.edges.ledger.postgres import PostgresBase
 from daemon.edges.ledger.schema import daemons as _daemons
 from daemon.edges.ledger.schema import entries as _entries
 from daemon.edges.ledger.schema import files as _files
@@ -34,6 +32,8 @@ from daemon.edges.ledger.work import Borrowed, Closed, Earlier, Entry, Glance, M
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from daemon.edges.ledger.postgres import PostgresBase
 
 WRITTEN: Final = "written"
 """The note that names the last work which may have been written by an attempt whose end nobody heard of."""
@@ -78,11 +78,7 @@ class Ledger:
         self._unsure_entry: str | None = None
         self._unsure_takes: dict[str, str] = {}
         try:
-            self._base: SqliteBase | PostgresBase = (
-                SqliteBase(folder, path, is_exclusive=is_exclusive)
-                if url is None
-                else PostgresBase(folder, url, is_exclusive=is_exclusive)
-            )
+            self._base = _base_of(folder, path, url, is_exclusive=is_exclusive)
         except OSError as error:
             raise LedgerUnavailable(f"cannot open the ledger in {folder}: {error.strerror}") from error
         try:
@@ -486,7 +482,7 @@ class Ledger:
     ) -> list[tuple[JobFile, list[Job]]]:
         # In one order, or two daemons would wait for each other.
         files = sorted((job_file for job_file, _jobs in claims), key=lambda one: one.name if self.is_shared else "")
-        insert = self._insert(_files).on_conflict_do_nothing().returning(_files.c.id, _files.c.processing_name)
+        insert = self._base.insert(_files).on_conflict_do_nothing().returning(_files.c.id, _files.c.processing_name)
         inserted = connection.execute(insert, [{"owner": self.owner, **mapping.file_row(one)} for one in files])
         file_ids = {row.processing_name: row.id for row in inserted}
         claimed = [
@@ -499,9 +495,6 @@ class Ledger:
             jobs_of[job.batch_id].append(replace(job, id=job_id))
         _take_over(connection, [job for jobs in jobs_of.values() for job in jobs if job.continues is not None])
         return [(replace(job_file, id=file_id), jobs_of[file_id]) for file_id, job_file, _jobs in claimed]
-
-    def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-        return postgresql.insert(table) if self.is_shared else sqlite.insert(table)
 
     # --- what the daemons share -------------------------------------------------------------------
 
@@ -1001,6 +994,14 @@ class Ledger:
                 sa.select(_entries).where(_entries.c.file_id == file_id).order_by(_entries.c.id)
             ).all()
         return [Entry(row.at, row.event, row.file_id, row.job_id, row.fields) for row in rows]
+
+
+def _base_of(folder: Path, path: Path | None, url: str | None, *, is_exclusive: bool) -> SqliteBase | PostgresBase:
+    if url is None:
+        return SqliteBase(folder, path, is_exclusive=is_exclusive)
+    from daemon.edges.ledger.postgres import PostgresBase  # noqa: PLC0415 - with SQLAlchemy's dialect, 3 MB
+
+    return PostgresBase(folder, url, is_exclusive=is_exclusive)
 
 
 def _schema_of(connection: sa.Connection) -> str | None:

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import event as sa_event
+from sqlalchemy.dialects import postgresql
 
 from daemon.core.errors import LedgerRefused, LedgerUnavailable
+from daemon.edges.ledger import schema
 from daemon.edges.ledger.lifeline import HELD_LOCKS, Guard, Lifeline
 from daemon.edges.ledger.server import POOLED, Server, ask, explain, session_of
 from daemon.edges.ledger.sqlite import LOCK_FILE, make_folder, take_lock
@@ -149,8 +151,14 @@ class PostgresBase:
     def keep_copy(self, found: str) -> None:
         """A database of several machines is backed up by who runs it."""
 
+    @staticmethod
+    def insert(table: sa.Table) -> postgresql.Insert:
+        """Rows for a table; those that are there already may be left out (``on_conflict_do_nothing``)."""
+        return postgresql.insert(table)
+
     def lock_schema(self, connection: sa.Connection) -> None:
         """Until the transaction ends nobody else makes tables."""
+        schema.have_partial_indexes_in_postgresql()
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
 
     def lock_shares(self, connection: sa.Connection, ledger_id: str) -> None:

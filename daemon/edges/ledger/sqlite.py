@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import event as sa_event
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import StaticPool
 
 from daemon.core.errors import LedgerLocked, LedgerUnavailable
@@ -87,6 +88,11 @@ class SqliteBase:
             raise LedgerUnavailable(f"the ledger cannot be copied to {copy} before it is changed: {error}") from None
         finally:
             raw.close()
+
+    @staticmethod
+    def insert(table: sa.Table) -> sqlite.Insert:
+        """Rows for a table; those that are there already may be left out (``on_conflict_do_nothing``)."""
+        return sqlite.insert(table)
 
     def lock_schema(self, _connection: sa.Connection) -> None:
         """Nobody else makes tables: the locks see to that."""

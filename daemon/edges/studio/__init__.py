@@ -11,9 +11,11 @@
       ├── dialect.py   what differs between the API's generations (a table)
       ├── download.py  a video into its part file, resumed where it was cut
       │     └── whole.py   is the file a whole video? (pure)
-      └── wire.py      connections that know whether anything was sent, and cannot be held for ever
+      ├── wire.py      connections that know whether anything was sent, and cannot be held for ever
+      └── lean.py      requests, without what we have no use for
 """
 
+from daemon.edges.studio import lean  # noqa: F401 - before requests
 from daemon.edges.studio.client import Studio
 from daemon.edges.studio.dialect import DIALECTS, Dialect
 from daemon.edges.studio.download import Part, sidecar_of

@@ -1,0 +1,87 @@
+"""The page of what is going on, for an app that may never want one: what makes it is loaded with the first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from daemon.config import Config, Paths
+    from daemon.core.messages import Lying
+    from daemon.core.schedule import Instant
+    from daemon.dispatcher import Summary
+    from daemon.edges.inbox_watch import Pulse
+    from daemon.status_source import StatusPages
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What no other process could know.
+
+    Attributes:
+        summary: of the dispatcher, after its last turn.
+        traced: the jobs that are looked for.
+        pulse: of the scanner.
+        turned: when that turn had ended.
+    """
+
+    summary: Summary
+    traced: frozenset[int]
+    pulse: Pulse
+    turned: Instant
+
+
+class Pages:
+    """`StatusPages`, made with the first page.
+
+    Attributes:
+        live: replaced as a whole by the app.
+
+    Args:
+        config: for where the ledger lies.
+        paths: the folders.
+        state: the state folder.
+        lying: what lies in inbox/; its times are monotonic.
+        now: both clocks.
+    """
+
+    def __init__(
+        self, config: Config, paths: Paths, state: Path, *, lying: Callable[[], Lying], now: Callable[[], Instant]
+    ) -> None:
+        self.live: Live | None = None
+        self._config = config
+        self._paths = paths
+        self._state = state
+        self._lying = lying
+        self._now = now
+
+    @cached_property
+    def _made(self) -> StatusPages:
+        from daemon.status_source import StatusPages  # noqa: PLC0415 - with what it needs 2 MB, and 30 ms of the start
+
+        return StatusPages(self._config, self._paths, self._state, lying=self._lying, now=self._now)
+
+    def _as_it_is(self) -> StatusPages:
+        self._made.live = self.live
+        return self._made
+
+    def in_root(self) -> bytes:
+        """See `StatusPages.in_root`."""
+        return self._as_it_is().in_root()
+
+    def elsewhere(self) -> bytes:
+        """See `StatusPages.elsewhere`."""
+        return self._as_it_is().elsewhere()
+
+    def last(self) -> bytes:
+        """See `StatusPages.last`."""
+        return self._as_it_is().last()
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        if "_made" in self.__dict__:
+            self._made.close()
