@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -58,14 +58,15 @@ class Pages:
         self._state = state
         self._lying = lying
         self._now = now
-
-    @cached_property
-    def _made(self) -> StatusPages:
-        from daemon.status_source import StatusPages  # noqa: PLC0415 - with what it needs 2 MB, and 30 ms of the start
-
-        return StatusPages(self._config, self._paths, self._state, lying=self._lying, now=self._now)
+        self._making = threading.Lock()
+        self._made: StatusPages | None = None
 
     def _as_it_is(self) -> StatusPages:
+        from daemon.status_source import StatusPages  # noqa: PLC0415 - with what it needs 2 MB, and 30 ms of the start
+
+        with self._making:  # any thread may want the first one
+            if self._made is None:
+                self._made = StatusPages(self._config, self._paths, self._state, lying=self._lying, now=self._now)
         self._made.live = self.live
         return self._made
 
@@ -83,5 +84,6 @@ class Pages:
 
     def close(self) -> None:
         """Let go of the ledger."""
-        if "_made" in self.__dict__:
-            self._made.close()
+        with self._making:
+            if self._made is not None:
+                self._made.close()
