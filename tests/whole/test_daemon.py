@@ -21,8 +21,11 @@ from daemon.core.schedule import LOOKERS, LOOKS_SECONDS
 from daemon.dispatcher import SHORT_DOWNLOAD_SECONDS, STILL_LOOKS, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from daemon.core.job import Job
+    from daemon.core.job_file import JobFile
 
 
 @pytest.fixture
@@ -699,3 +702,22 @@ def test_short_downloads_are_ordered_ahead_and_long_ones_are_not(tmp_path: Path)
     world.pass_time(30)
     assert len(world.files("videos")) == 12
     world.kill()
+
+
+def test_a_transaction_takes_only_so_many_jobs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of large files delays no poll: the file that goes over the limit is the last of its turn."""
+    monkeypatch.setattr("daemon.dispatcher.JOBS_A_TURN", 4)
+    entered: list[int] = []
+    enter = world.ledger.enter
+
+    def counted(claims: Sequence[tuple[JobFile, list[Job]]]) -> list[tuple[JobFile, list[Job]]]:
+        entered.append(len(claims))
+        return enter(claims)
+
+    monkeypatch.setattr(world.ledger, "enter", counted)
+    for name in ("a", "b", "c", "d", "e"):
+        world.drop(f"{name}.yaml", yaml_of(f"{name}1", f"{name}2", f"{name}3"))
+    world.settle()
+    assert entered == [2, 2, 1]
+    world.pass_time(30)
+    assert len(world.files("videos")) == 15
