@@ -1355,7 +1355,7 @@ class Dispatcher:
         connections = self._studio.connections
         together = max(0, connections - len(self._looking))
         jobs = self._due_looks(now, together + looks_alone(connections))
-        if jobs or self._looks:
+        if jobs or (self._looks and self._looks[0][0] <= now.monotonic):
             self._looks_held_until = now.monotonic + LOOKS_SECONDS
         for job in jobs[together:]:
             self._act(self._look_deed(job, is_afresh=True))
