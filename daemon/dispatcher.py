@@ -63,7 +63,6 @@ from daemon.core.report import (
     Looked,
     LooksEnded,
     NoticeEnded,
-    Nudge,
     PageEnded,
     Probed,
     ProjectsDescribed,
@@ -151,7 +150,7 @@ class Watch(Protocol):
 
 
 class Crew(Protocol):
-    """The workers: each call is made by one of them, and what it returns comes back as a message."""
+    """The workers: each call is made by one of them, and what it returns comes back as a message, but for None."""
 
     def export(self, call: Callable[[], object]) -> None:
         """Make an export."""
@@ -373,6 +372,7 @@ class Dispatcher:
         self._jobs: dict[int, Job] = {}
         self._moving: dict[int, JobFile] = {}
         self._to_take: list[tuple[JobFile, bool]] = []
+        self._to_discard: list[int] = []
         self._drops: deque[Drop] = deque()
         self._processing_names: set[str] = set()
 
@@ -460,7 +460,6 @@ class Dispatcher:
             LifelineCut: self._on_lifeline_cut,
             LifelineMended: self._on_lifeline_mended,
             Stop: self._on_stop,
-            Nudge: self._on_nudge,
         }
 
     # --- what the app asks ------------------------------------------------------------------------
@@ -565,7 +564,9 @@ class Dispatcher:
             for job in jobs:
                 self._resume(job, now)
             if self._ledger.is_shared:
-                self._act(self._discarding([job.id for job in jobs if job.state.is_settled]))
+                for job in jobs:
+                    if job.state.is_settled:  # what other daemons have left behind of it
+                        self._discard(job.id)
             if was_settled:
                 self._settle(job_file.id, now, is_retry=True)
 
@@ -581,12 +582,11 @@ class Dispatcher:
         elif job.state is State.QUEUED:
             heapq.heappush(self._queue, (now.monotonic, job.id))
 
-    def _sweep(self, known: frozenset[str], job_ids: frozenset[int]) -> Nudge:
+    def _sweep(self, known: frozenset[str], job_ids: frozenset[int]) -> None:
         self._spool.discard_all_but(job_ids)
         for name in self._spool.strays(known):
             if kind(name) is Kind.DROP:
                 self._log.log(_WARNING, "spool.stray", file=display(name))
-        return Nudge()
 
     # --- the turn ---------------------------------------------------------------------------------
 
@@ -791,7 +791,7 @@ class Dispatcher:
     def _on_settled(self, job: Job, now: Instant) -> None:
         self._folder_waits.end(("video", job.id))
         if job.project_id is not None:
-            self._act(lambda: self._crew.file(lambda: self._discard(job.id)))
+            self._discard(job.id)
         self._unsettled[job.batch_id] -= 1
         self._settled_as[job.state] += 1
         if job.state is State.FAILED:
@@ -800,23 +800,20 @@ class Dispatcher:
         if is_open and not self._unsettled[job.batch_id]:
             self._later(now.monotonic, lambda then: self._settle(job.batch_id, then, is_retry=False))
 
-    def _discarding(self, job_ids: Sequence[int]) -> Callable[[], None]:
-        """What other daemons have left behind of downloads that have ended."""
+    def _discard(self, job_id: int) -> None:
+        """Have removed what a download has left behind, once the ledger knows the end of its job."""
+        if not self._to_discard:
+            self._act(self._discard_together)
+        self._to_discard.append(job_id)
 
-        def discard() -> Nudge:
-            for job_id in job_ids:
+    def _discard_together(self) -> None:
+        together, self._to_discard = self._to_discard, []
+
+        def discard() -> None:
+            for job_id in together:
                 self._spool.discard(job_id)
-            return Nudge()
 
-        return lambda: self._crew.file(discard)
-
-    def _discard_part(self, job_id: int) -> Nudge:
-        self._spool.discard_part(job_id)
-        return Nudge()
-
-    def _discard(self, job_id: int) -> Nudge:
-        self._spool.discard(job_id)
-        return Nudge()
+        self._crew.file(discard)
 
     def _enter(self, event: str, now: Instant, job: Job, **fields: Any) -> None:
         bound: dict[str, Any] = {"n": job.position}
@@ -862,12 +859,11 @@ class Dispatcher:
         if self._is_painter:
             self._act(lambda: self._crew.file(lambda: self._put_page(name, render)))
 
-    def _put_page(self, name: str, render: Callable[[], bytes]) -> Nudge:
+    def _put_page(self, name: str, render: Callable[[], bytes]) -> None:
         try:
             self._spool.put_page(name, render())
         except (SpoolError, LedgerRefused) as error:
             self._log.log(_WARNING, "page.deferred", page=name, reason=str(error))
-        return Nudge()
 
     def log(self, level: int, event: str, **fields: Any) -> None:
         """One line that is no entry of the ledger."""
@@ -1108,11 +1104,8 @@ class Dispatcher:
 
     def _clear(self, job_file: JobFile) -> None:
         if job_file.clears:
-            self._act(lambda: self._crew.file(lambda: self._clear_now(job_file)))
-
-    def _clear_now(self, job_file: JobFile) -> Nudge:
-        file_away.clear(self._spool, job_file, ledger_id=self._ledger.id)
-        return Nudge()
+            ledger_id = self._ledger.id
+            self._act(lambda: self._crew.file(lambda: file_away.clear(self._spool, job_file, ledger_id=ledger_id)))
 
     # --- export -----------------------------------------------------------------------------------
 
@@ -1522,7 +1515,7 @@ class Dispatcher:
         self._are_downloads_short = now.monotonic - begun < SHORT_DOWNLOAD_SECONDS
         if self._lending.has_borrowed(message.job_id):
             if not self._lending.on_download_ended(message, now):
-                self._act(lambda: self._crew.file(lambda: self._discard_part(message.job_id)))
+                self._act(lambda: self._crew.file(lambda: self._spool.discard_part(message.job_id)))
             return
         job = self._jobs[message.job_id]
         outcome = message.outcome
@@ -1568,7 +1561,7 @@ class Dispatcher:
     def downloaded(self, job: Job, now: Instant) -> None:
         """A video that was borrowed is there."""
         self._enter_video(job, now)
-        self._act(lambda: self._crew.file(lambda: self._discard(job.id)))
+        self._discard(job.id)
 
     def unavailable(self, error: LedgerUnavailable, now: Instant) -> None:
         """The ledger cannot be used now."""
@@ -1612,15 +1605,11 @@ class Dispatcher:
         self._log.log(
             _WARNING, "peer.taken_over", host=taken.host, owner=taken.owner, files=len(taken.files), jobs=len(jobs)
         )
-        self._act(lambda: self._crew.file(lambda: self._discard_of(taken.owner)))
+        self._act(lambda: self._crew.file(lambda: self._spool.discard_parts_of(taken.owner)))
         self._lending.keep(job.id for job in jobs)
         self._take_up(taken, now)
         self._notifying.take_up(taken.notices)
         self._status.changed()
-
-    def _discard_of(self, owner: str) -> Nudge:
-        self._spool.discard_parts_of(owner)
-        return Nudge()
 
     def _on_ledger_heard(self, message: LedgerHeard, now: Instant) -> None:
         self._room.on_heard(message.kinds, message.by, now)
@@ -1749,9 +1738,6 @@ class Dispatcher:
         if self._stops == 1:
             self._stopped_at = now.monotonic
             self._log.log(_INFO, "daemon.stopping", exporting=len(self._exporting))
-
-    def _on_nudge(self, _message: Nudge, _now: Instant) -> None:
-        pass
 
 
 def _is_moving(job_file: JobFile) -> bool:

@@ -159,8 +159,3 @@ class PageEnded:
 @dataclass(frozen=True, slots=True)
 class Stop:
     """Start nothing more, let exports in flight end, and end. A second one means: now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Nudge:
-    """Something outside has changed that a turn will see; carries nothing."""
