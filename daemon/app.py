@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields, replace
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from daemon.pipeline.notify import Outlet
 
 MESSAGES_A_TURN: Final = 1000
+BREATH_SECONDS: Final = 0.01
 LAST_PAGE_SECONDS: Final = 0.5
 FINE: Final = 0
 SOMETHING_FAILED: Final = 1
@@ -332,6 +334,7 @@ class Daemon:
         self._wants_page = settings.config.status_page
         self._is_once = is_once
         self._mailbox: SimpleQueue[object] = SimpleQueue()
+        self._breath = threading.Event()  # never set: waiting for it lets the workers work
         self._log = logs.get_logger()
         self._supervisor = supervisor or Supervisor(settings.environ, os.getpid())
         config, paths = settings.config, settings.paths
@@ -517,9 +520,15 @@ class Daemon:
         return moment.monotonic + BEAT_SECONDS
 
     def _receive(self, wake: float | None) -> Iterator[object]:
-        """What has come, waiting for the first: the only line of the main thread that blocks."""
+        """What has come, waiting for the first: the only line of the main thread that blocks.
+
+        In a rush a few milliseconds more are given to those that come with it, so that one transaction has them all.
+        """
         try:
-            yield self._mailbox.get(timeout=None if wake is None else max(0.0, wake - now().monotonic))
+            first = self._mailbox.get(timeout=None if wake is None else max(0.0, wake - now().monotonic))
+            if self._dispatcher.is_rushed:
+                self._breath.wait(BREATH_SECONDS)
+            yield first
             for _ in range(MESSAGES_A_TURN):
                 yield self._mailbox.get_nowait()
         except Empty:

@@ -107,6 +107,8 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS: Final = 1.0
 """Progress that changes nothing else is written so often at most."""
+RUSH: Final = 8
+"""With so many exports and downloads under way the next turn may wait a moment for more messages."""
 LEDGER_RETRY_SECONDS: Final = 1.0
 ELSEWHERE_SECONDS: Final = 0.5
 """A drop that follows one which another daemon is just moving is looked at again after so long."""
@@ -481,6 +483,11 @@ class Dispatcher:
         return self._is_once and is_quiet and self._is_worked_off() and not self._notifying.is_awaited
 
     @property
+    def is_rushed(self) -> bool:
+        """So much is under way that turns are to be few: each costs more than the messages that it takes."""
+        return len(self._exporting) + len(self._downloading) >= RUSH
+
+    @property
     def is_in_trouble(self) -> bool:
         """The account is in trouble and work waits for it: ``run --once`` ends with 77."""
         return self._gate.trouble is not None and bool(self._files)
@@ -656,7 +663,7 @@ class Dispatcher:
             return
         was_away = self._ledger_retry_at is not None
         is_flush_due = self.is_stopping or now.monotonic - self._flushed_at >= FLUSH_SECONDS
-        if self._progress and (is_flush_due or not self._work.is_empty):
+        if self._progress and is_flush_due:
             self._work.progress |= self._progress
             self._progress = {}
             self._flushed_at = now.monotonic

@@ -120,6 +120,7 @@ _NAMES: Final = {
     "fatal": "critical",
 }  # structlog's other method names
 _MAX_DEPTH: Final = 6
+_MOST_NAMES: Final = 500
 _MAX_TRACEBACK: Final = 16_000  # characters; journald cuts lines at 48 KiB (journald.conf(5), LineMax=)
 
 
@@ -139,6 +140,7 @@ class _Output:
     clock: Callable[[], float] = time.time
     stream: TextIO | None = None
     console: ConsoleRenderer | None = None
+    names: dict[str, str] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)  # a warning may arise while a line is written
 
     def line(self, level: str, event: MutableMapping[str, Any]) -> str:
@@ -149,7 +151,8 @@ class _Output:
             "event": self._text(event.pop("event", "")),
         }
         raised = _exception_of(event)
-        fields |= {key: value for key, value in self._fields(event, 0).items() if key not in fields}
+        own = {self._name(key): self._value(value, 0) for key, value in event.items()}
+        fields |= {key: value for key, value in own.items() if key not in fields}
         if raised:
             # line by line, for the redactor cuts long texts, and what matters most comes last
             lines = [self._text(line) for line in raised.splitlines()]
@@ -174,6 +177,15 @@ class _Output:
         if self.console is not None:
             return time.strftime("%H:%M:%S", time.localtime(now))
         return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def _name(self, key: str) -> str:
+        """The name of an event's own field: there are few, so each is looked at once."""
+        name = self.names.get(key)
+        if name is None:
+            name = self._text(key)
+            if len(self.names) < _MOST_NAMES:
+                self.names[key] = name
+        return name
 
     def _fields(self, values: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         return {self._text(key): self._value(value, depth) for key, value in values.items()}
