@@ -490,7 +490,7 @@ class Videos(_Section):
         description='Permissions of videos, as octal text such as "0664"; what is written beside job files has its '
         "read and write bits. null is what the umask leaves.",
     )
-    downloads: int = Field(default=8, ge=1, le=1000, description="Downloads at the same time, at most.")
+    downloads: int = Field(default=4, ge=1, le=1000, description="Downloads at the same time, at most.")
     max_bytes: int = Field(
         default=20 * 1024**3,
         ge=1,

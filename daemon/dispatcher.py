@@ -107,7 +107,7 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS: Final = 1.0
 """Progress that changes nothing else is written so often at most."""
-RUSH: Final = 8
+RUSH: Final = 6
 """With so many exports and downloads under way the next turn may wait a moment for more messages."""
 LEDGER_RETRY_SECONDS: Final = 1.0
 ELSEWHERE_SECONDS: Final = 0.5
@@ -242,7 +242,7 @@ class Limits:
     max_rendering: int = 20
     poll_seconds: float = 3.0
     render_timeout_seconds: float = 3600.0
-    downloads: int = 8
+    downloads: int = 4
     video_name: str | None = None
     check_models: bool = True
     daily: DailyLimits = NO_LIMITS

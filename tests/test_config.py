@@ -133,7 +133,7 @@ class TestDefaults:
                 "csv_encoding": None,
             },
             "defaults": {"language": None, "model": None, "clothes": None},
-            "videos": {"name": None, "mode": None, "downloads": 8, "max_bytes": 21474836480},
+            "videos": {"name": None, "mode": None, "downloads": 4, "max_bytes": 21474836480},
             "ledger": {"url": None, "keep_days": 90},
             "logs": {"level": "info", "format": "auto"},
             "http": {"listen": None},
