@@ -633,14 +633,28 @@ class Spool:
     def part(self, job_id: int) -> Path:
         """Where the unfinished download of a job lies; its folder is there.
 
+        Where that folder is there already, it is in a root of ours, as far as a part needs it: before anybody sees a
+        video, `publish` looks at the whole root.
+
         Raises:
             RootUnavailable: the root is away.
             FilingDeferred: the file system refused for now.
         """
-        self.check_root()
-        with _translated("make the folder for downloads"):
-            self._make_downloads(self._downloads)
+        if not self._has_downloads():
+            self.check_root()
+            with _translated("make the folder for downloads"):
+                self._make_downloads(self._downloads)
         return self._downloads / f"{self._ours}-{job_id}.part"
+
+    def _has_downloads(self) -> bool:
+        """The folder for downloads is there, ours, in a folder of the root that is no link."""
+        folder = self._downloads.parent
+        return (
+            self._is_prepared
+            and folder == self.places.processing
+            and all(map(_is_folder, _way(self.places.root, folder)))
+            and _is_private_folder(self._downloads)
+        )
 
     def publish(self, job_id: int, folder: str, name: str, *, size: int, sha256: str) -> Video:
         """Make a complete, checked, synced download visible in videos/.
@@ -659,6 +673,7 @@ class Spool:
             FilingDeferred: the file system refused for now.
             RootUnavailable: the root is away.
         """
+        self.check_root()
         part = self.part(job_id)
         base = self.places.videos / folder if folder else self.places.videos
         wanted = base / name

@@ -433,13 +433,39 @@ def test_a_share_that_answers_with_errors_is_unavailable(
 def test_a_marker_that_was_ours_is_read_again_each_time(spool: Spool, root: Path, content: str | None) -> None:
     """Another share may have been mounted in the place of ours, or taken away, and ours may come back."""
     ours = (root / MARKER).read_text()
+    spool.part(1).write_bytes(CLIP)
     (root / MARKER).unlink()
     if content is not None:
         (root / MARKER).write_text(content)
-    with pytest.raises((LedgerRefused, RootUnavailable)):
-        spool.part(1)
+    for look in (spool.check_root, lambda: spool.publish(1, "", "x.mp4", size=len(CLIP), sha256=CLIP_DIGEST)):
+        with pytest.raises((LedgerRefused, RootUnavailable)):
+            look()
+    assert list((root / "videos").iterdir()) == []
     (root / MARKER).write_text(ours)
+    spool.publish(1, "", "x.mp4", size=len(CLIP), sha256=CLIP_DIGEST)
+
+
+def test_a_part_needs_no_look_at_the_root_where_its_folder_is_there(spool: Spool, root: Path) -> None:
+    """But where it is not, as in a root that was unmounted, nothing is made in the root's place."""
     spool.part(1)
+    (root / "processing" / ".downloads").rmdir()
+    (root / MARKER).rename(root / "elsewhere")
+    with pytest.raises(RootUnavailable):
+        spool.part(1)
+    assert not (root / "processing" / ".downloads").exists()
+    (root / "elsewhere").rename(root / MARKER)
+    assert spool.part(1).parent.is_dir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a link to another user")
+def test_a_part_is_put_into_no_folder_behind_a_link(spool: Spool, root: Path, tmp_path: Path) -> None:
+    """Though the folder for downloads that lies there is private, and ours."""
+    spool.part(1)
+    (root / "processing").rename(tmp_path / "moved")
+    (root / "processing").symlink_to(tmp_path / "moved")
+    os.lchown(root / "processing", 12345, 12345)
+    with pytest.raises(RootUnavailable):
+        spool.part(1)
 
 
 @pytest.mark.parametrize("failed", ["failed", "a/b", "."])
