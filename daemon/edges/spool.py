@@ -705,7 +705,7 @@ class Spool:
 
         Args:
             job_id: whose it is.
-            part: what `part` has just given, which saw that the root is there.
+            part: what `part` has just given.
 
         Raises:
             FilingDeferred: the file system refused for now.
