@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager, nullcontext
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -119,12 +120,12 @@ def slow_to_start(program: Path) -> Iterator[Callable[[], object]]:
     """
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    is_wanted = threading.Event()
-    before = signal.signal(signal.SIGIO, lambda *_: is_wanted.set())  # any thread of this process may get it
+    wanted = SimpleQueue[int]()  # an Event's lock may be held by the very thread that is interrupted
+    before = signal.signal(signal.SIGIO, lambda number, _frame: wanted.put(number))  # any thread may get it
     descriptor = os.open(program, os.O_RDONLY)
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        yield lambda: is_wanted.wait(PATIENCE_SECONDS)
+        yield lambda: wanted.get(timeout=PATIENCE_SECONDS)
     finally:
         os.close(descriptor)
         signal.signal(signal.SIGIO, before)

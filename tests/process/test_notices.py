@@ -9,6 +9,7 @@ import signal
 import threading
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from place import KEY, Place, job, listed, wait_until
@@ -130,14 +131,14 @@ def test_a_program_that_cannot_even_be_started_delays_no_stop(tmp_path: Path) ->
     """Its file cannot be read for now, as on a frozen share (here: for 45 s, for we hold a lease on it, fcntl(2))."""
     with Place(tmp_path, render_seconds=0.1) as place:
         command = program(tmp_path / "tell", TELL, told=tmp_path / "told")
-        is_wanted = threading.Event()
-        before = signal.signal(signal.SIGIO, lambda *_: is_wanted.set())  # any thread of this process may get it
+        wanted = SimpleQueue[int]()  # an Event's lock may be held by the very thread that is interrupted
+        before = signal.signal(signal.SIGIO, lambda number, _frame: wanted.put(number))  # any thread may get it
         descriptor = os.open(tmp_path / "tell", os.O_RDONLY)
         try:
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
             place.drop("bad.yaml", "nonsense: [")
             running = place.start("run", CHROMADROP_NOTIFY__COMMAND=command, CHROMADROP_NOTIFY__TIMEOUT_SECONDS="300")
-            assert is_wanted.wait(30), "it is being started"
+            assert wanted.get(timeout=30), "it is being started"
             place.drop("good.yaml", job("hello"))
             running.until("batch.filed", outcome="done")
             assert running.terminate() == 0
