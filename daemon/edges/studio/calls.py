@@ -14,7 +14,7 @@ import urllib3
 
 from daemon.core.schedule import MOST_CONNECTIONS
 from daemon.edges.studio.judge import Answer
-from daemon.edges.studio.wire import NETWORK_ERRORS, Asked, Attempt, Deadline, StudioAdapter, causes, describe
+from daemon.edges.studio.wire import NETWORK_ERRORS, Asked, Attempt, Deadline, StudioAdapter, describe
 
 if TYPE_CHECKING:
     import ssl
@@ -275,11 +275,10 @@ class Calls:
     def _no_answer(self, error: Exception, attempt: Attempt, url: str) -> NoAnswer:
         is_unsent = attempt.was_never_sent(error)
         what = "cannot reach" if is_unsent else "no answer from"
-        is_lost = not any(isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError) for cause in causes(error))
         return NoAnswer(
             self._redactor(f"{what} {urlsplit(url).hostname}: {describe(error)}"),
             is_unsent=is_unsent,
-            is_stale=attempt.is_reused and not attempt.is_answered and is_lost,
+            is_stale=attempt.was_stale(error),
         )
 
     def _prepared(self, method: str, path: str, authorization: str | None) -> requests.PreparedRequest:

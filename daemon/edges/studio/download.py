@@ -30,7 +30,7 @@ from daemon.core.errors import CloudDeferred, FilingDeferred, LinkExpired
 from daemon.edges.studio.judge import BUSY, Answer, Judge
 from daemon.edges.studio.values import is_usable_url
 from daemon.edges.studio.whole import why_not_whole
-from daemon.edges.studio.wire import NETWORK_ERRORS, Attempt, Proxies, StudioAdapter, causes, describe
+from daemon.edges.studio.wire import NETWORK_ERRORS, Attempt, Proxies, StudioAdapter, describe
 
 if TYPE_CHECKING:
     import ssl
@@ -490,7 +490,7 @@ class Downloader:
             try:
                 return self._ask(request, origin, self._lines.take(origin), attempt)
             except NETWORK_ERRORS as error:
-                if not _is_stale(attempt, error):
+                if not attempt.was_stale(error):
                     raise
             return self._ask(request, origin, self._lines.fresh(), attempt)
         except (*NETWORK_ERRORS, ValueError) as error:
@@ -612,12 +612,6 @@ def _prepared(url: str, headers: dict[str, str]) -> requests.PreparedRequest:
 def _origin_of(request: requests.PreparedRequest) -> str:
     parts = urlsplit(request.url or "")
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-def _is_stale(attempt: Attempt, error: BaseException) -> bool:
-    """Whether it was lost with a kept-alive connection before any byte came back."""
-    is_timeout = any(isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError) for cause in causes(error))
-    return attempt.is_reused and not attempt.is_answered and not is_timeout
 
 
 def _content_length(response: Any) -> int | None:

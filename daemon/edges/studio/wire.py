@@ -131,6 +131,11 @@ class Attempt:
             return not self.is_sent
         return isinstance(error, _NEVER_DIALLED) or any(isinstance(cause, _NEVER_CONNECTED) for cause in causes(error))
 
+    def was_stale(self, error: BaseException) -> bool:
+        """Whether it was lost with a kept-alive connection before any byte came back: to be asked again at once."""
+        is_timeout = any(isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError) for cause in causes(error))
+        return self.is_reused and not self.is_answered and not is_timeout
+
 
 _calling = threading.local()
 
