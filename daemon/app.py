@@ -48,8 +48,10 @@ if TYPE_CHECKING:
 
     from daemon.config import Credential, Folders, Paths
     from daemon.core.catalogue import Catalogue
+    from daemon.core.messages import Lying
     from daemon.edges.health import Health
     from daemon.pipeline.notify import Outlet
+    from daemon.status_source import StatusPages
 
 MESSAGES_A_TURN: Final = 1000
 BREATH_SECONDS: Final = 0.01
@@ -361,7 +363,7 @@ class Daemon:
                 log=self._log,
             )
             self._notices = notice_plan(config, settings.environ, settings.redactor)
-            self._pages = Pages(config, paths, state, lying=lambda: self._watch.lying, now=now)
+            self._pages = Pages(lambda: _status_pages(config, paths, state, lambda: self._watch.lying))
             stack.callback(self._pages.close)
             self._health = _health(config, paths, state, self._pages, stack)
             self._dispatcher = Dispatcher(
@@ -639,6 +641,12 @@ def vitals(summary: Summary, pulse: Pulse, listed_at: float | None, moment: Inst
         cut=summary.cut_reason,
         peers=summary.peers,
     )
+
+
+def _status_pages(config: Config, paths: Paths, state: Path, lying: Callable[[], Lying]) -> StatusPages:
+    from daemon.status_source import StatusPages  # noqa: PLC0415 - with what it needs 2 MB, and 30 ms of the start
+
+    return StatusPages(config, paths, state, lying=lying, now=now)
 
 
 def _health(config: Config, paths: Paths, state: Path, status: Pages, stack: ExitStack) -> Health | None:

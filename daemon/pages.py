@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from daemon.config import Config, Paths
-    from daemon.core.messages import Lying
     from daemon.core.schedule import Instant
     from daemon.dispatcher import Summary
     from daemon.edges.inbox_watch import Pulse
@@ -42,31 +39,19 @@ class Pages:
         live: replaced as a whole by the app.
 
     Args:
-        config: for where the ledger lies.
-        paths: the folders.
-        state: the state folder.
-        lying: what lies in inbox/; its times are monotonic.
-        now: both clocks.
+        make: makes them, and loads what they need; called once at most.
     """
 
-    def __init__(
-        self, config: Config, paths: Paths, state: Path, *, lying: Callable[[], Lying], now: Callable[[], Instant]
-    ) -> None:
+    def __init__(self, make: Callable[[], StatusPages]) -> None:
         self.live: Live | None = None
-        self._config = config
-        self._paths = paths
-        self._state = state
-        self._lying = lying
-        self._now = now
+        self._make = make
         self._making = threading.Lock()
         self._made: StatusPages | None = None
 
     def _as_it_is(self) -> StatusPages:
-        from daemon.status_source import StatusPages  # noqa: PLC0415 - with what it needs 2 MB, and 30 ms of the start
-
         with self._making:  # any thread may want the first one
             if self._made is None:
-                self._made = StatusPages(self._config, self._paths, self._state, lying=self._lying, now=self._now)
+                self._made = self._make()
         self._made.live = self.live
         return self._made
 
