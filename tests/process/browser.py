@@ -156,6 +156,25 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
+    def texts(self, selector: str) -> list[str]:
+        """What a reader sees in each element that is shown.
+
+        A page may leave undrawn what is off screen until it is scrolled to (``content-visibility``), and a text that
+        was not drawn reads as empty; so all is drawn first.
+        """
+        found: list[str] = self.run(
+            "(() => { const all = new CSSStyleSheet(); all.replaceSync('* { content-visibility: visible !important }');"
+            "document.adoptedStyleSheets = [all]; const shown = [...document.querySelectorAll("
+            f"{json.dumps(selector)})].filter(e => e.checkVisibility()).map(e => e.innerText);"
+            "document.adoptedStyleSheets = []; return shown; })()"
+        )
+        return found
+
+    def text(self, selector: str = "body") -> str:
+        """What a reader sees in the one element, whether or not it is on screen."""
+        [found] = self.texts(selector)
+        return found
+
     def wait_for(self, condition: str) -> None:
         """Until an expression holds on a page that is loaded, also when the page is made new meanwhile."""
         look = (

@@ -90,11 +90,6 @@ def written(folder: Path, origin: str) -> str:
     return path.as_uri()
 
 
-def text_of(browser: Browser) -> str:
-    """What a reader sees."""
-    return str(browser.run("document.body.innerText"))
-
-
 def is_remembered(browser: Browser, address: str, words: str) -> bool:
     """Whether the page opens in the language that was chosen.
 
@@ -103,7 +98,7 @@ def is_remembered(browser: Browser, address: str, words: str) -> bool:
     """
     for _ in range(10):
         browser.open(address)
-        if words in text_of(browser):
+        if words in browser.text():
             return True
         browser.run(CHANGE_LANGUAGE)
     return False
@@ -117,7 +112,7 @@ def test_an_attack_stays_text_and_the_console_has_nothing_to_say(tmp_path: Path,
         assert browser.run("getComputedStyle(document.querySelector('article')).display") == "grid"
         assert browser.run("[document.scripts.length, document.querySelectorAll('article').length]") == [1, 3]
         assert browser.run("document.title") == "Models and clothes"
-        assert ATTACK in text_of(browser)
+        assert ATTACK in browser.text()
         assert browser.errors() == []
 
 
@@ -138,12 +133,12 @@ def test_it_speaks_the_readers_language(tmp_path: Path, address: str, language: 
     other = {"en": "ko", "ko": "en"}[expected]
     with Browser(tmp_path / "profile", language=language) as browser:
         browser.open(address)
-        assert words[expected] in text_of(browser)
-        assert words[other] not in text_of(browser)
-        assert "(UTC)" not in text_of(browser)
+        assert words[expected] in browser.text()
+        assert words[other] not in browser.text()
+        assert "(UTC)" not in browser.text()
         browser.run(CHANGE_LANGUAGE)
-        assert words[other] in text_of(browser)
-        assert words[expected] not in text_of(browser)
+        assert words[other] in browser.text()
+        assert words[expected] not in browser.text()
         assert is_remembered(browser, address, words[other])
 
 
@@ -167,12 +162,9 @@ def test_the_search_finds_by_name_and_id(tmp_path: Path, address: str, query: st
             "(query => { const field = document.querySelector('input'); field.value = query;"
             f"field.dispatchEvent(new Event('input')); }})({query!r})"
         )
-        ids = browser.run(
-            "[...document.querySelectorAll('main code')].filter(e => e.offsetParent).map(e => e.innerText)"
-        )
-        assert ids == expected
-        assert ("Nothing is found" in text_of(browser)) == (not expected)
-        assert browser.run("document.querySelector('nav output').innerText") == f"{1 if expected else 0} / 3"
+        assert browser.texts("main code") == expected
+        assert ("Nothing is found" in browser.text()) == (not expected)
+        assert browser.text("nav output") == f"{1 if expected else 0} / 3"
 
 
 @pytest.mark.parametrize(
@@ -191,7 +183,7 @@ def test_a_button_copies_the_lines_for_a_job_file(tmp_path: Path, address: str, 
         browser.run(f"document.querySelector('{button}').click()")
         browser.wait_for("document.querySelector('.copied')")
         assert browser.run("navigator.clipboard.readText()") == lines
-        assert "Copied" in text_of(browser)
+        assert "Copied" in browser.text()
         assert browser.errors() == []
 
 
@@ -202,15 +194,15 @@ def test_without_a_clipboard_the_lines_are_selected(tmp_path: Path, address: str
         browser.run("document.querySelector('article li button').click()")
         browser.wait_for("getSelection().toString()")
         assert browser.run("getSelection().toString()") == "model: M1\nclothes: C1"
-        assert "Selected; copy it with Ctrl+C" in text_of(browser)
-        assert "Copied;" not in text_of(browser)
+        assert "Selected; copy it with Ctrl+C" in browser.text()
+        assert "Copied;" not in browser.text()
 
 
 def test_without_scripts_everything_is_readable(tmp_path: Path, address: str) -> None:
     """In English, with the ids as text, and no button that does nothing."""
     with Browser(tmp_path / "profile", language="ko-KR", is_scripted=False) as browser:
         browser.open(address)
-        text = text_of(browser)
+        text = browser.text()
         for words in ("3 models and 4 clothes", "2025-11-23 07:40 (UTC)", "Jonadan", "조나단", "M1", "0012"):
             assert words in text
         assert browser.run("[...document.querySelectorAll('button, input')].filter(e => e.offsetParent).length") == 0

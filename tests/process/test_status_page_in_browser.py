@@ -55,11 +55,6 @@ def clock(ahead: int = 0) -> str:
     return f"Date.now = () => {1000 * (NOW + ahead):.0f} + 1000 * (window.later || 0);"
 
 
-def text_of(browser: Browser) -> str:
-    """What a reader sees."""
-    return str(browser.run("document.body.innerText"))
-
-
 def type_in(browser: Browser, query: str) -> None:
     """Search for something."""
     browser.run(
@@ -76,7 +71,7 @@ def test_an_attack_stays_text_and_the_console_has_nothing_to_say(tmp_path: Path)
         assert browser.run("[document.scripts.length, document.images.length]") == [1, 0]
         assert browser.run("document.title") == "What is going on"
         assert browser.run("document.querySelectorAll('[onclick], [onerror], [onfocus], [style]').length") == 0
-        assert ATTACK in text_of(browser)
+        assert ATTACK in browser.text()
         assert browser.errors() == []
 
 
@@ -98,14 +93,14 @@ def test_it_speaks_the_readers_language(tmp_path: Path, language: str, expected:
     other = {"en": "ko", "ko": "en"}[expected]
     with Browser(tmp_path / "profile", before=clock(), language=language) as browser:
         browser.open(written(tmp_path / "root", busy(NOW)))
-        assert words[expected] in text_of(browser)
-        assert words[other] not in text_of(browser)
-        assert "(UTC)" not in text_of(browser)
+        assert words[expected] in browser.text()
+        assert words[other] not in browser.text()
+        assert "(UTC)" not in browser.text()
         browser.run("document.getElementById('language').click()")
-        assert words[other] in text_of(browser)
+        assert words[other] in browser.text()
         browser.go_on("location.reload()")
-        assert words[other] in text_of(browser)
-        assert words[expected] not in text_of(browser)
+        assert words[other] in browser.text()
+        assert words[expected] not in browser.text()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +120,7 @@ def test_the_search_finds_by_name_text_and_project(tmp_path: Path, query: str, e
     with Browser(tmp_path / "profile", before=clock()) as browser:
         browser.open(written(tmp_path / "root", busy(NOW)))
         type_in(browser, query)
-        shown = str(browser.run("document.querySelector('main').innerText"))
+        shown = browser.text("main")
         assert [words for words in expected if words not in shown] == []
         others = [name for name in everything if not any(word in name for word in expected)]
         assert [name for name in others if name in shown] == []
@@ -157,7 +152,7 @@ def test_two_hundred_videos_are_not_loaded(tmp_path: Path) -> None:
         assert browser.run("document.querySelectorAll('video').length") == 200
         browser.run("document.querySelectorAll('video')[1].scrollIntoView()")
         browser.wait_for("document.querySelector('.gone:not([hidden])')")
-        assert "not there any more" in text_of(browser)
+        assert "not there any more" in browser.text()
         assert 2 <= int(browser.run(loaded)) < 40
 
 
@@ -166,25 +161,25 @@ def test_a_fresh_page_is_no_alarm(tmp_path: Path, ahead: int) -> None:
     """Nor is one for a reader whose clock is a little off."""
     with Browser(tmp_path / "profile", before=clock(ahead)) as browser:
         browser.open(written(tmp_path / "root", busy(NOW)))
-        assert "No sign of life" not in text_of(browser)
-        assert "chromadrop is at work" in text_of(browser)
+        assert "No sign of life" not in browser.text()
+        assert "chromadrop is at work" in browser.text()
 
 
 def test_a_page_is_held_against_the_browsers_own_clock(tmp_path: Path) -> None:
     """Whose time is the real one."""
     with Browser(tmp_path / "profile") as browser:
         browser.open(written(tmp_path / "root", busy(time.time())))
-        assert "No sign of life" not in text_of(browser)
+        assert "No sign of life" not in browser.text()
         browser.open(written(tmp_path / "root", busy(time.time() - 3600)))
-        assert "No sign of life for 1 h" in text_of(browser)
+        assert "No sign of life for 1 h" in browser.text()
 
 
 def test_an_old_page_says_so_in_big_words(tmp_path: Path) -> None:
     """For how long nothing is known; nothing else says that all is well."""
     with Browser(tmp_path / "profile", before=clock(400)) as browser:
         browser.open(written(tmp_path / "root", busy(NOW)))
-        assert "No sign of life for 6 min 40 s" in text_of(browser)
-        assert "chromadrop is at work" not in text_of(browser)
+        assert "No sign of life for 6 min 40 s" in browser.text()
+        assert "chromadrop is at work" not in browser.text()
         size = "parseFloat(getComputedStyle(document.querySelector('#stale strong')).fontSize)"
         assert float(browser.run(size)) >= 22
 
@@ -194,21 +189,21 @@ def test_a_reader_whose_clock_is_wrong_is_not_alarmed_for_long(tmp_path: Path) -
     root = tmp_path / "root"
     with Browser(tmp_path / "profile", before=clock(400)) as browser:
         browser.open(written(root, busy(NOW - 9)))
-        assert "No sign of life" in text_of(browser)
+        assert "No sign of life" in browser.text()
         written(root, busy(NOW))
         browser.go_on("location.reload()")
-        assert "No sign of life" not in text_of(browser)
+        assert "No sign of life" not in browser.text()
         browser.go_on("location.reload()")
-        assert "No sign of life" not in text_of(browser)
+        assert "No sign of life" not in browser.text()
 
 
 def test_a_daemon_that_has_ended_says_when(tmp_path: Path) -> None:
     """Its last page stays true, however old it gets."""
     with Browser(tmp_path / "profile", before=clock(4000)) as browser:
         browser.open(written(tmp_path / "root", replace(busy(NOW), is_ended=True)))
-        assert "chromadrop was stopped at" in text_of(browser)
-        assert "No sign of life" not in text_of(browser)
-        assert "is at work" not in text_of(browser)
+        assert "chromadrop was stopped at" in browser.text()
+        assert "No sign of life" not in browser.text()
+        assert "is at work" not in browser.text()
 
 
 @pytest.mark.parametrize("storage", ["", NO_STORAGE, CUT_OFF])
@@ -290,7 +285,7 @@ def test_it_makes_itself_new_when_that_disturbs_nobody(tmp_path: Path) -> None:
         browser.open(written(root, busy(NOW)))
         written(root, trouble(NOW))
         browser.go_on("window.later = 11")
-        assert "402: not enough credit" in text_of(browser)
+        assert "402: not enough credit" in browser.text()
 
 
 TYPING = "document.getElementById('search').dispatchEvent(new Event('input', {bubbles: true}))"
@@ -304,7 +299,7 @@ def test_it_does_not_disturb_who_is_at_something(tmp_path: Path, deed: str) -> N
         browser.open(written(tmp_path / "root", busy(NOW)))
         browser.run(f"window.isOld = true; window.later = 11; {deed}")
         browser.wait_for("!document.getElementById('held').hidden")
-        assert "This is how it was at" in text_of(browser)
+        assert "This is how it was at" in browser.text()
         assert browser.run("window.isOld") is True
         browser.go_on("document.getElementById('refresh').click()")
         assert browser.run("window.isOld") is None
