@@ -28,6 +28,7 @@ from daemon.core.vitals import BEAT_SECONDS, Peer, Vitals
 from daemon.crew import Crew
 from daemon.dispatcher import Dispatcher, Limits, Summary
 from daemon.edges import logs, mounts
+from daemon.edges.cores import Cores, spread
 from daemon.edges.inbox_watch import InboxWatch, Pulse, WatchSettings
 from daemon.edges.ledger import Ledger
 from daemon.edges.service_manager import Supervisor
@@ -337,6 +338,7 @@ class Daemon:
         self._is_once = is_once
         self._mailbox: SimpleQueue[object] = SimpleQueue()
         self._breath = threading.Event()  # never set: waiting for it lets the workers work
+        self._cores = Cores()
         self._log = logs.get_logger()
         self._supervisor = supervisor or Supervisor(settings.environ, os.getpid())
         config, paths = settings.config, settings.paths
@@ -352,6 +354,7 @@ class Daemon:
                 self._mailbox.put,
                 max_rendering=config.jobs.max_rendering,
                 downloads=config.videos.downloads,
+                join=self._cores.join,
             )
             self._watch = InboxWatch(
                 _watch_settings(config, paths),
@@ -439,6 +442,7 @@ class Daemon:
                     outlet.close()
                 self._write_last_page()
                 self._crew.close(0.2)
+                spread()
         summary = self._dispatcher.summary()
         self._log.info("daemon.stopped", failures=self._dispatcher.failures, queued=summary.queued)
         return self._exit_code()
@@ -487,6 +491,7 @@ class Daemon:
             self._supervisor.reloaded()
             wake = self._dispatcher.turn(now(), [])
         self._note_live()
+        self._cores.settle(is_crowded=self._dispatcher.is_crowded, now=now().monotonic)
         times = (time for time in (wake, self._tell_supervisor(), self._publish()) if time is not None)
         return min(times, default=None)
 

@@ -24,12 +24,16 @@ class Pool:
         name: of the threads, for those who look at them from outside.
         most: threads at once.
         post: where what a call returns goes; not where that is None.
+        prepare: called by the thread before each call.
     """
 
-    def __init__(self, name: str, most: int, post: Callable[[object], None]) -> None:
+    def __init__(
+        self, name: str, most: int, post: Callable[[object], None], prepare: Callable[[], None] | None = None
+    ) -> None:
         self._name = name
         self.most = most
         self._post = post
+        self._prepare = prepare
         self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._has_ended = threading.Condition(self._lock)
@@ -53,6 +57,8 @@ class Pool:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             try:
+                if self._prepare is not None:
+                    self._prepare()
                 message = call()
                 if message is not None:
                     self._post(message)
@@ -90,14 +96,22 @@ class Crew:
         post: the mailbox.
         max_rendering: as many looks may be under way, up to a limit.
         downloads: at once.
+        join: called by a thread before each of the small calls, of which there are thousands.
     """
 
-    def __init__(self, post: Callable[[object], None], *, max_rendering: int, downloads: int) -> None:
-        self._exporters = Pool("export", EXPORTS_AT_ONCE, post)
+    def __init__(
+        self,
+        post: Callable[[object], None],
+        *,
+        max_rendering: int,
+        downloads: int,
+        join: Callable[[], None] | None = None,
+    ) -> None:
+        self._exporters = Pool("export", EXPORTS_AT_ONCE, post, join)
         self._post = post
-        self._lookers = Pool("look", min(max_rendering, LOOKERS), post)
-        self._downloaders = Pool("download", downloads, post)
-        self._filers = Pool("file", 1, post)
+        self._lookers = Pool("look", min(max_rendering, LOOKERS), post, join)
+        self._downloaders = Pool("download", downloads, post, join)
+        self._filers = Pool("file", 1, post, join)
         self._messengers = Pool("errand", 1, post)
         self._notifiers = Pool("notify", 1, post)
         self._painters = Pool("page", 1, post)

@@ -74,6 +74,7 @@ from daemon.core.report import (
 )
 from daemon.core.schedule import (
     EXPORTS_AT_ONCE,
+    LOOKERS,
     LOOKS_SECONDS,
     REFUSALS_IN_A_ROW,
     Instant,
@@ -486,6 +487,12 @@ class Dispatcher:
     def is_rushed(self) -> bool:
         """So much is under way that turns are to be few: each costs more than the messages that it takes."""
         return len(self._exporting) + len(self._downloading) >= RUSH
+
+    @property
+    def is_crowded(self) -> bool:
+        """So many jobs are with the cloud that what is done for one is little beside the taking of turns."""
+        jobs = (self._exporting, self._rendering, self._downloading, self._to_download)
+        return sum(map(len, jobs)) > LOOKERS
 
     @property
     def is_in_trouble(self) -> bool:

@@ -225,6 +225,19 @@ def test_other_limits_are_taken(crew: Crew, gate: Gate) -> None:
     assert crew._lookers.most == LOOKERS
 
 
+def test_before_a_small_call_its_thread_joins_the_others(mailbox: Mailbox) -> None:
+    """What may start a program, or draws a page, stays where the system puts it."""
+    joined: list[str] = []
+    crew = Crew(mailbox.put, max_rendering=2, downloads=1, join=lambda: joined.append(threading.current_thread().name))
+    for submit in (crew.export, crew.look, crew.download, crew.file, crew.errand, crew.notify, crew.page):
+        submit(lambda: 1)
+    mailbox.take(7)
+    crew.look(lambda: 1)
+    mailbox.take(1)
+    crew.close(PATIENCE_SECONDS)
+    assert sorted(name.rpartition("-")[0] for name in joined) == ["download", "export", "file", "look", "look"]
+
+
 def test_closing_the_crew_ends_all(mailbox: Mailbox) -> None:
     """No pool is forgotten."""
     crew = Crew(mailbox.put, max_rendering=2, downloads=1)

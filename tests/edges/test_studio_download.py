@@ -756,6 +756,19 @@ def test_a_folder_in_the_place_of_a_part_is_told(studio: Studio, part: Path) -> 
         assert server.connections == 0
 
 
+@pytest.mark.parametrize(("large", "is_alone"), [(len(VIDEO), True), (len(VIDEO) + 1, False)])
+def test_only_a_large_video_leaves_the_core_that_small_calls_share(
+    studio: Studio, part: Path, monkeypatch: pytest.MonkeyPatch, *, large: int, is_alone: bool
+) -> None:
+    """Its hashing and decrypting are worth a core of their own."""
+    left: list[bool] = []
+    monkeypatch.setattr(download_module, "_LARGE_BYTES", large)
+    monkeypatch.setattr(download_module, "spread", lambda: left.append(True))
+    with WireServer(Store()) as server:
+        fetch(studio, server, part)
+    assert left == [True] * is_alone
+
+
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_large_video_is_written_back_while_it_comes(
     studio: Studio, part: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool

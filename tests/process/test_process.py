@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import signal
 import socket
@@ -10,7 +11,10 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from patience import wait_until
 from place import NEVER, WORKS, Place, job, listed
+
+from daemon.core.schedule import LOOKERS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +89,25 @@ def test_sigterm_leaves_everything_resumable(tmp_path: Path) -> None:
         place.simulator.advance(NEVER)
         assert place.start("run", "--once").end() == 0
         assert place.simulator.accepted_by_text() == {text: 1 for text, _clothes in WORKS}
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_a_crowd_of_renders_shares_a_core_until_it_is_gone(tmp_path: Path) -> None:
+    """As the system tells of the process's main thread."""
+    everywhere = os.sched_getaffinity(0)
+    texts = [f"text {number}" for number in range(LOOKERS + 6)]
+    with Place(tmp_path, render_seconds=NEVER) as place:
+        running = place.start("run", CHROMADROP_JOBS__MAX_RENDERING=str(len(texts)))
+        running.until("watch.started")
+        assert os.sched_getaffinity(running.process.pid) == everywhere
+        place.drop_at_once("x.yaml", listed(*map(job, texts)))
+        for _ in texts:
+            running.until("job.exported")
+        wait_until(lambda: len(os.sched_getaffinity(running.process.pid)) == 1, "one core")
+        place.simulator.advance(NEVER)
+        running.until("batch.filed", outcome="done")
+        wait_until(lambda: os.sched_getaffinity(running.process.pid) == everywhere, "every core")
+        assert running.terminate() == 0
 
 
 def test_sigterm_hears_a_slow_export_out(tmp_path: Path) -> None:

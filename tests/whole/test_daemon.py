@@ -623,6 +623,17 @@ def crowd(tmp_path: Path) -> Iterator[World]:
     world.kill()
 
 
+def test_more_jobs_at_the_cloud_than_lookers_are_a_crowd(crowd: World, tmp_path: Path) -> None:
+    """Whose threads share a core; one job is none."""
+    assert crowd.dispatcher.is_crowded
+    (tmp_path / "few").mkdir()
+    few = World(tmp_path / "few", limits=Limits(max_rendering=500), render_seconds=10_000)
+    few.drop("x.yaml", yaml_of("one"))
+    few.settle()
+    assert not few.dispatcher.is_crowded
+    few.kill()
+
+
 def test_many_renders_are_looked_at_together_every_three_seconds(crowd: World) -> None:
     """By one looker three at a time, once there are connections for it; none is left out, none is early."""
     crowd.cloud.connections = 1000

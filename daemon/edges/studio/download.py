@@ -27,6 +27,7 @@ import requests
 import urllib3
 
 from daemon.core.errors import CloudDeferred, FilingDeferred, LinkExpired
+from daemon.edges.cores import spread
 from daemon.edges.studio.judge import BUSY, Answer, Judge
 from daemon.edges.studio.values import is_usable_url
 from daemon.edges.studio.whole import why_not_whole
@@ -43,6 +44,7 @@ MOST_KEPT: Final = 16
 """Connections that are kept alive between downloads, at most."""
 
 _WRITE_BACK_BYTES: Final = 8 << 20
+_LARGE_BYTES: Final = 1 << 20
 _SYNC_FILE_RANGE_WRITE: Final = 2
 _MOST_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -457,6 +459,8 @@ class Downloader:
         answered = self._open(url, headers, attempt)
         try:
             total = self._begin(answered.response, file, sidecar)
+            if total is None or total - file.size >= _LARGE_BYTES:
+                spread()
             self._receive(answered.response, file, total)
         except BaseException:
             answered.close()
