@@ -203,6 +203,7 @@ def studio(config: Config, credential: Credential, redact: Redactor | None = Non
         connect_timeout_seconds=config.api.connect_timeout_seconds,
         read_timeout_seconds=config.api.read_timeout_seconds,
         max_video_bytes=config.videos.max_bytes,
+        on_large=spread,
     )
 
 

@@ -756,17 +756,18 @@ def test_a_folder_in_the_place_of_a_part_is_told(studio: Studio, part: Path) -> 
         assert server.connections == 0
 
 
-@pytest.mark.parametrize(("large", "is_alone"), [(len(VIDEO), True), (len(VIDEO) + 1, False)])
-def test_only_a_large_video_leaves_the_core_that_small_calls_share(
-    studio: Studio, part: Path, monkeypatch: pytest.MonkeyPatch, *, large: int, is_alone: bool
+@pytest.mark.parametrize(("large", "is_told"), [(len(VIDEO), True), (len(VIDEO) + 1, False)])
+def test_before_a_large_video_is_received_its_thread_is_told(
+    part: Path, monkeypatch: pytest.MonkeyPatch, *, large: int, is_told: bool
 ) -> None:
-    """Its hashing and decrypting are worth a core of their own."""
-    left: list[bool] = []
+    """Hashing and decrypting it is worth a core of its own."""
+    told: list[str] = []
     monkeypatch.setattr(download_module, "_LARGE_BYTES", large)
-    monkeypatch.setattr(download_module, "spread", lambda: left.append(True))
+    studio = _made(5.0, on_large=lambda: told.append(threading.current_thread().name))
     with WireServer(Store()) as server:
         fetch(studio, server, part)
-    assert left == [True] * is_alone
+    studio.close()
+    assert told == [threading.current_thread().name] * is_told
 
 
 @pytest.mark.parametrize("is_there", [True, False])

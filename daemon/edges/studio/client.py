@@ -44,6 +44,7 @@ class Studio:
         read_timeout_seconds: for silence. Both together bound a whole call of the API.
         max_video_bytes: a larger video is refused.
         retry_after_cap_seconds: the longest ``Retry-After`` that is believed.
+        on_large: called by the thread of a download that has much to hash, before it does.
         clock: monotonic seconds.
         wall_clock: seconds since 1970, for ``Retry-After`` dates.
 
@@ -62,6 +63,7 @@ class Studio:
         read_timeout_seconds: float,
         max_video_bytes: int,
         retry_after_cap_seconds: float = 300,
+        on_large: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -93,6 +95,7 @@ class Studio:
             timeout=timeout,
             max_video_bytes=max_video_bytes,
             clock=clock,
+            on_large=on_large,
         )
 
     def __repr__(self) -> str:

@@ -27,7 +27,6 @@ import requests
 import urllib3
 
 from daemon.core.errors import CloudDeferred, FilingDeferred, LinkExpired
-from daemon.edges.cores import spread
 from daemon.edges.studio.judge import BUSY, Answer, Judge
 from daemon.edges.studio.values import is_usable_url
 from daemon.edges.studio.whole import why_not_whole
@@ -397,6 +396,7 @@ class Downloader:
         timeout: seconds for connecting, and of silence.
         max_video_bytes: a larger video is refused.
         clock: monotonic seconds.
+        on_large: called by the thread of a download that has much to hash, before it does.
     """
 
     def __init__(
@@ -409,7 +409,9 @@ class Downloader:
         timeout: tuple[float, float],
         max_video_bytes: int,
         clock: Callable[[], float],
+        on_large: Callable[[], None] | None = None,
     ) -> None:
+        self._on_large = on_large
         self._lines = _Lines(context)
         self._proxies = proxies
         self._redactor = redactor
@@ -459,8 +461,8 @@ class Downloader:
         answered = self._open(url, headers, attempt)
         try:
             total = self._begin(answered.response, file, sidecar)
-            if total is None or total - file.size >= _LARGE_BYTES:
-                spread()
+            if self._on_large is not None and (total is None or total - file.size >= _LARGE_BYTES):
+                self._on_large()
             self._receive(answered.response, file, total)
         except BaseException:
             answered.close()
