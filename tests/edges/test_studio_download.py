@@ -8,11 +8,13 @@ import gzip
 import hashlib
 import json
 import os
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from patience import wait_until
 from test_studio_whole import FTYP, MOOV, box
 from wire_server import WireServer, head, header
 
@@ -40,14 +42,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def _made(timeout_seconds: float, **options: Any) -> Studio:
+def _made(timeout_seconds: float, *, max_video_bytes: int = MAX_BYTES, **options: Any) -> Studio:
     return Studio(
         base_url="https://cloud.example",
         credential=KEY,
         redactor=Redactor([KEY]),
         connect_timeout_seconds=timeout_seconds,
         read_timeout_seconds=timeout_seconds,
-        max_video_bytes=MAX_BYTES,
+        max_video_bytes=max_video_bytes,
         **options,
     )
 
@@ -768,6 +770,79 @@ def test_before_a_large_video_is_received_its_thread_is_told(
         fetch(studio, server, part)
     studio.close()
     assert told == [threading.current_thread().name] * is_told
+
+
+LARGE = FTYP + MOOV + box(b"mdat", random.Random(1).randbytes(5 << 20))
+
+
+def _large_studio(monkeypatch: pytest.MonkeyPatch, cores: int) -> Studio:
+    monkeypatch.setattr(download_module, "_cores", lambda: cores)
+    return _made(20, max_video_bytes=2 * len(LARGE))
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("cut_after", [2_000_000, len(LARGE) - 1])
+def test_a_large_video_has_its_hash_also_where_it_was_cut(
+    part: Path, monkeypatch: pytest.MonkeyPatch, cores: int, cut_after: int
+) -> None:
+    """Whether another core hashes it or not: of what was kept and of what came then."""
+    studio = _large_studio(monkeypatch, cores)
+    store = Store(LARGE)
+    store.cut_after = cut_after
+    with WireServer(store) as server:
+        assert isinstance(failing(studio, server, part), CloudDeferred)
+        assert 0 < part.stat().st_size <= cut_after
+        found = fetch(studio, server, part)
+    studio.close()
+    assert (found.bytes, found.sha256) == (len(LARGE), hashlib.sha256(LARGE).hexdigest())
+    assert part.read_bytes() == LARGE
+    assert store.answers == ["200 OK", "206 Partial Content"]
+
+
+@pytest.mark.parametrize(("cores", "hashers"), [(1, 0), (2, 1), (3, 1), (4, 2)])
+def test_no_more_large_videos_are_hashed_beside_than_there_are_cores_to_spare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, hashers: int
+) -> None:
+    """Each takes two: three downloads at once, held where all have begun."""
+    begun, go_on = threading.Barrier(4, timeout=60), threading.Event()
+
+    def send(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(head("200 OK", {"Content-Length": str(len(LARGE))}), LARGE[: 3 << 20])
+        begun.wait()
+        go_on.wait(60)
+        peer.send(LARGE[3 << 20 :])
+
+    studio = _large_studio(monkeypatch, cores)
+    with WireServer(send) as server, ThreadPoolExecutor(3) as pool:
+        parts = [tmp_path / f"{number}.part" for number in range(3)]
+        running = [pool.submit(fetch, studio, server, part) for part in parts]
+        begun.wait()
+        wait_until(
+            lambda: all(part.exists() and part.stat().st_size > 1 << 20 for part in parts), "a beginning of each"
+        )
+        names = [thread.name for thread in threading.enumerate() if thread.name.startswith("hash")]
+        go_on.set()
+        assert {found.result().sha256 for found in running} == {hashlib.sha256(LARGE).hexdigest()}
+    studio.close()
+    assert len(names) == hashers
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("hash")]
+
+
+def test_a_pause_in_the_middle_of_a_large_video_is_waited_for(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than a slice of the pace, shorter than the timeout: reading on stops there, and loses nothing."""
+    resumed = threading.Event()
+
+    def send(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(head("200 OK", {"Content-Length": str(len(LARGE))}), LARGE[:1_500_000])
+        resumed.wait(0.7)
+        peer.send(LARGE[1_500_000:])
+
+    studio = _large_studio(monkeypatch, 2)
+    with WireServer(send) as server:
+        assert fetch(studio, server, part).sha256 == hashlib.sha256(LARGE).hexdigest()
+    studio.close()
 
 
 @pytest.mark.parametrize("is_there", [True, False])

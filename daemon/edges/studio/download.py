@@ -17,7 +17,8 @@ import re
 import stat
 import threading
 import uuid
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -34,7 +35,7 @@ from daemon.edges.studio.wire import NETWORK_ERRORS, Attempt, Proxies, StudioAda
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from daemon.core.redact import Redactor
 
@@ -44,6 +45,7 @@ MOST_KEPT: Final = 16
 
 _WRITE_BACK_BYTES: Final = 8 << 20
 _LARGE_BYTES: Final = 1 << 20
+_LARGE_CHUNK_BYTES: Final = 1 << 20
 _SYNC_FILE_RANGE_WRITE: Final = 2
 _MOST_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -83,6 +85,11 @@ def _load_sync_file_range() -> Callable[[int, int, int, int], int] | None:
 
 
 _sync_file_range: Callable[[int, int, int, int], int] | None = _load_sync_file_range()
+
+
+def _cores() -> int:
+    """So many we were given."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +168,24 @@ class _PartFile:
         self.sha256 = hashlib.sha256()
         self.size = 0
         self._written_back = 0
+        self._hasher: ThreadPoolExecutor | None = None
+        self._hashing: Future[None] | None = None
         self._is_new = False
         self._fd = self._opened()
 
     def close(self) -> None:
         os.close(self._fd)
+
+    @contextmanager
+    def hashed_beside(self) -> Iterator[None]:
+        """Meanwhile each chunk is hashed by a thread of its own, while it is written and the next one is received."""
+        with ThreadPoolExecutor(1, thread_name_prefix="hash") as hasher:
+            self._hasher = hasher
+            try:
+                yield
+            finally:
+                self._hasher = None
+                self._wait_for_hash()
 
     def load(self, flow: _Flow) -> _Sidecar | None:
         """Take up what is there: the sidecar that may be trusted, with position and hash after the bytes kept.
@@ -213,16 +233,25 @@ class _PartFile:
                 fresh.replace(sidecar_of(self._path))
 
     def write(self, chunk: bytes) -> None:
-        """Append; what a full disk still took stays, and is gone on with later."""
+        """Append; what a full disk still took stays, and is gone on with later, when it is hashed anew."""
+        self._wait_for_hash()
+        if self._hasher is None:
+            self.sha256.update(chunk)
+        else:
+            self._hashing = self._hasher.submit(self.sha256.update, chunk)
         left = memoryview(chunk)
         with _Filing(self._path, self._redactor):
             while left:
                 count = os.write(self._fd, left)
-                self.sha256.update(left[:count])
                 self.size += count
                 left = left[count:]
         if self.size - self._written_back >= _WRITE_BACK_BYTES:
             self._begin_write_back()
+
+    def _wait_for_hash(self) -> None:
+        if self._hashing is not None:
+            self._hashing.result()
+            self._hashing = None
 
     def _begin_write_back(self) -> None:
         """Have the disk begin with what came, so that the fsync in the end finds little left to wait for.
@@ -409,9 +438,10 @@ class Downloader:
         timeout: tuple[float, float],
         max_video_bytes: int,
         clock: Callable[[], float],
-        on_large: Callable[[], None] | None = None,
+        on_large: Callable[[], None],
     ) -> None:
         self._on_large = on_large
+        self._spare_cores = threading.Semaphore(_cores() // 2)
         self._lines = _Lines(context)
         self._proxies = proxies
         self._redactor = redactor
@@ -461,9 +491,10 @@ class Downloader:
         answered = self._open(url, headers, attempt)
         try:
             total = self._begin(answered.response, file, sidecar)
-            if self._on_large is not None and (total is None or total - file.size >= _LARGE_BYTES):
-                self._on_large()
-            self._receive(answered.response, file, total)
+            if total is None or total - file.size >= _LARGE_BYTES:
+                self._receive_large(answered.response, file, total)
+            else:
+                self._receive(answered.response, file, total, CHUNK_BYTES)
         except BaseException:
             answered.close()
             raise
@@ -554,10 +585,22 @@ class Downloader:
         file.discard()
         raise CloudDeferred("the video's server has less than was downloaded; it starts afresh")
 
-    def _receive(self, response: requests.Response, file: _PartFile, total: int | None) -> None:
+    def _receive_large(self, response: requests.Response, file: _PartFile, total: int | None) -> None:
+        """With another core for the hash, while there is one for each download that has it."""
+        self._on_large()
+        if not self._spare_cores.acquire(blocking=False):
+            self._receive(response, file, total, _LARGE_CHUNK_BYTES)
+            return
+        try:
+            with file.hashed_beside():
+                self._receive(response, file, total, _LARGE_CHUNK_BYTES)
+        finally:
+            self._spare_cores.release()
+
+    def _receive(self, response: requests.Response, file: _PartFile, total: int | None, chunk_bytes: int) -> None:
         while total is None or file.size < total:
             try:
-                chunk = response.raw.read1(CHUNK_BYTES, decode_content=False)  # read() loses bytes when cut
+                chunk = response.raw.read1(chunk_bytes, decode_content=False)  # read() loses bytes when cut
             except (*NETWORK_ERRORS, ValueError) as error:
                 of = "" if total is None else f" of {total}"
                 text = f"the download was cut after {file.size}{of} bytes: {describe(error)}"
