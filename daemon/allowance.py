@@ -8,13 +8,13 @@ the dispatcher's thread.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from daemon.core.allowance import Day, Limited, Spent, has_room
 from daemon.core.estimate import spoken_seconds_of
 from daemon.core.job import Paid, State
+from daemon.core.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
@@ -22,6 +22,7 @@ from daemon.core.errors import ChromadropError, ConfigInvalid, LedgerLost, Ledge
 from daemon.core.guide import SCHEMA, Guide, Names, make_guide
 from daemon.core.notice import Kind, Sink
 from daemon.core.page import STATUS_PAGE
+from daemon.core.record import dataclass
 from daemon.core.redact import Redactor
 from daemon.core.schedule import Instant
 from daemon.core.vitals import BEAT_SECONDS, Peer, Vitals

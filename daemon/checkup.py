@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from daemon import VERSION, app
@@ -27,6 +27,7 @@ from daemon.core.errors import (
     LedgerUnavailable,
     RootUnavailable,
 )
+from daemon.core.record import dataclass
 from daemon.core.status_page import Life
 from daemon.edges.ledger import POOLED, is_daemon_alive
 from daemon.edges.spool import MARKER, group_number, why_exposed, why_not_entered

@@ -22,7 +22,7 @@ import re
 import stat
 import unicodedata
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -48,6 +48,7 @@ from daemon.core.display import display
 from daemon.core.errors import BatchInvalid, ConfigInvalid
 from daemon.core.job_content import Grammar
 from daemon.core.problem import Problem, did_you_mean
+from daemon.core.record import dataclass
 from daemon.core.redact import clean_credential
 from daemon.core.video_name import check_template
 from daemon.core.yaml_text import shown

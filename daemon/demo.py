@@ -14,7 +14,6 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +22,7 @@ from daemon import app, overview
 from daemon.config import load
 from daemon.core.display import display
 from daemon.core.errors import LedgerUnavailable
+from daemon.core.record import dataclass
 from daemon.core.video_name import numbered
 from daemon.edges import mounts
 from daemon.edges.spool import ERROR, RESULT

@@ -14,7 +14,7 @@ import heapq
 import itertools
 import re
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from daemon.allowance import LEASED_AT_ONCE, NO_LIMITS, Allowance, DailyLimits
@@ -53,6 +53,7 @@ from daemon.core.messages import (
     ScanEnded,
 )
 from daemon.core.model_check import Verdict
+from daemon.core.record import dataclass
 from daemon.core.report import (
     CatalogueRead,
     ClaimEnded,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -15,6 +15,7 @@ from daemon.core.drop_name import Kind, is_ignored_folder, is_text, kind
 from daemon.core.errors import BatchInvalid
 from daemon.core.estimate import NO_EXPERIENCE, Experience, about, outlook, spoken_seconds_of
 from daemon.core.job_content import is_note
+from daemon.core.record import dataclass
 from daemon.defaults_on_disk import read_defaults
 
 if TYPE_CHECKING:

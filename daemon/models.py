@@ -6,7 +6,6 @@ An operator's file comes first; then the cloud, where its API has a list (v3); t
 from __future__ import annotations
 
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -23,6 +22,7 @@ from daemon.core.errors import (
     LedgerUnavailable,
     RootUnavailable,
 )
+from daemon.core.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,12 +6,12 @@ Everything here runs on the dispatcher's thread, but for the page, which the fil
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from daemon.core.catalogue import catalogue_of, document_of
 from daemon.core.job import State
 from daemon.core.model_check import ModelCheck, Verdict
+from daemon.core.record import dataclass
 from daemon.pipeline import catalogue
 
 if TYPE_CHECKING:

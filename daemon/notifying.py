@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from daemon.core.errors import LedgerUnavailable
 from daemon.core.notice import ACCOUNT_SECONDS, MOST_KEPT, AccountNews, Kind
+from daemon.core.record import dataclass
 from daemon.core.report import NoticeEnded
 from daemon.core.schedule import back_off
 from daemon.pipeline import notify

@@ -10,7 +10,7 @@ import itertools
 import threading
 import time
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +20,7 @@ from daemon.core.display import display
 from daemon.core.errors import LedgerUnavailable
 from daemon.core.estimate import MOST_SAMPLES, NO_EXPERIENCE, Experience, Line, Outlook, learn, spoken_seconds_of
 from daemon.core.job import Paid, State
+from daemon.core.record import dataclass
 from daemon.core.status_page import Life
 from daemon.core.vitals import Peer
 from daemon.edges.inbox_watch.listing import list_inbox

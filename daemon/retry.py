@@ -11,7 +11,7 @@ import os
 import stat
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,7 @@ from daemon.core.drop_name import RESULT_TABLE, Kind, kind
 from daemon.core.errors import BatchInvalid
 from daemon.core.job import Failure, State
 from daemon.core.job_content import is_note
+from daemon.core.record import dataclass
 from daemon.edges.spool import ERROR, RESULT, move
 from daemon.pipeline import claim
 

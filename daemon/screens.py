@@ -5,7 +5,6 @@ Whatever people or the cloud wrote stands in `rich.text.Text`, never in markup, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from daemon.core.display import display
 from daemon.core.job import State
+from daemon.core.record import dataclass
 from daemon.core.status_page import Life
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ page. Everything here runs on the dispatcher's thread.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from daemon.core.page import STATUS_PAGE
+from daemon.core.record import dataclass
 from daemon.pipeline import paint
 
 if TYPE_CHECKING:

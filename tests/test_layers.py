@@ -54,6 +54,9 @@ IMPURE = {
     "pathlib", "queue", "random", "sched", "secrets", "select", "selectors", "shutil", "signal", "socket",
     "socketserver", "sqlite3", "ssl", "subprocess", "sys", "tempfile", "threading", "time",
 }  # fmt: skip
+MAKER_OF_CLASSES = "daemon.core.record"
+"""It has an ``__init__`` compiled for each class, as `dataclasses` does."""
+
 CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "now", "utcnow", "today"}
 
 
@@ -219,7 +222,8 @@ def test_the_core_is_pure(module: str) -> None:
         top = found.module.partition(".")[0]
         is_known = top in {"daemon", *PURE_LIBRARIES} or (top in sys.stdlib_module_names and top not in IMPURE)
         assert is_known or found.is_for_types, f"line {found.line}: {found.module}"
-    assert [call.lineno for call, name in calls_in(tree) if name in {"open", "print", "input", "exec", "eval"}] == []
+    wrong = {"open", "print", "input", "exec", "eval"} - ({"exec"} if module == MAKER_OF_CLASSES else set())
+    assert [call.lineno for call, name in calls_in(tree) if name in wrong] == []
 
 
 def test_no_import_cycles() -> None:

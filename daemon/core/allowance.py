@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 from daemon.core.estimate import about, about_korean
+from daemon.core.record import dataclass
 
 _DAY_SECONDS: Final = 86_400.0
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from daemon.core import yaml_text
 from daemon.core.defaults import NO_DEFAULTS, VIDEO_NAME, Defaults, Given
 from daemon.core.errors import BatchInvalid
 from daemon.core.problem import Problem, did_you_mean
+from daemon.core.record import dataclass
 from daemon.core.video_name import check_template
 from daemon.core.yaml_text import MAX_BYTES, is_half_copied, shown
 

@@ -10,7 +10,7 @@ import difflib
 import re
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
@@ -20,6 +20,7 @@ from daemon.core import yaml_text
 from daemon.core.display import display
 from daemon.core.errors import BatchInvalid
 from daemon.core.problem import Problem, did_you_mean
+from daemon.core.record import dataclass
 from daemon.core.yaml_text import MAX_BYTES, shown
 
 if TYPE_CHECKING:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from daemon.core.record import dataclass
 from daemon.core.yaml_text import Scalar
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ each time, so that an outage of the cloud does not put a whole queue in doubt.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from daemon.core.record import dataclass
 from daemon.core.schedule import back_off
 
 PROBE_SECONDS: Final = 60.0

@@ -7,10 +7,10 @@ mark and CRLF, which Notepad wants. They are given once: who has deleted or chan
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Final
 
 from daemon.core.batch import job_schema
+from daemon.core.record import dataclass
 
 EXAMPLE: Final = "example.yaml.txt"
 HOWTO: Final = "HOWTO.txt"

@@ -17,10 +17,11 @@ From QUEUED, a job that continues an earlier one goes straight to where that one
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from daemon.core.errors import IllegalTransition
+from daemon.core.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from daemon.core.batch import Batch, parse_batch, parse_defaults
 from daemon.core.defaults import NO_DEFAULTS, Defaults
 from daemon.core.drop_name import is_table, is_text
 from daemon.core.plain_text import parse_text
+from daemon.core.record import dataclass
 from daemon.core.table import parse_table
 
 NEEDED: Final = ("language", "model", "clothes")

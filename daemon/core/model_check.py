@@ -8,10 +8,11 @@ what may have to be refused waits for it, a few seconds at most.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Final
 
 from daemon.core.catalogue import Checker
+from daemon.core.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

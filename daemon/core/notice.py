@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from daemon.core.display import display
+from daemon.core.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

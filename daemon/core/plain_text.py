@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from daemon.core import yaml_text
 from daemon.core.batch import Batch, JobReader, all_fields
 from daemon.core.errors import BatchInvalid
 from daemon.core.problem import Problem
+from daemon.core.record import dataclass
 from daemon.core.yaml_text import MAX_BYTES, Mapping, Problems, Scalar, find_unprintable, is_half_copied, position
 
 if TYPE_CHECKING:

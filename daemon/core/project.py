@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from daemon.core.record import dataclass
 
 FAILURE_STATES: Final = frozenset(
     {"fail", "failed", "failure", "error", "errored", "cancel", "canceled", "cancelled", "rejected", "aborted"}

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import codecs
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from daemon.core.record import dataclass
 
 if TYPE_CHECKING:
     from daemon.core.drop import Fingerprint

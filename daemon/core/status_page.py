@@ -8,7 +8,7 @@ a page that was opened as a file can read no other one.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 from html import escape
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote
@@ -27,6 +27,7 @@ from daemon.core.display import display
 from daemon.core.job import Paid, State
 from daemon.core.messages import Lying, Reason
 from daemon.core.page import LANGUAGE_BUTTON, both, head, many, utc
+from daemon.core.record import dataclass
 from daemon.core.status_page_look import SCRIPT, STYLE
 
 if TYPE_CHECKING:

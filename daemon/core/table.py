@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from daemon.core.batch import Batch, JobReader, Request, all_fields, hint_for
 from daemon.core.errors import BatchInvalid
 from daemon.core.plain_text import DELETE, Decoded, decode, unbroken
+from daemon.core.record import dataclass
 from daemon.core.yaml_text import Mapping, Problems, Scalar, find_unprintable, shown, words_of
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ Otherwise the job stays in doubt, and a person is asked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from daemon.core.project import even
+from daemon.core.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence

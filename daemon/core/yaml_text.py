@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal, Protocol
@@ -22,6 +22,7 @@ import yaml
 
 from daemon.core.errors import BatchInvalid
 from daemon.core.problem import Problem, did_you_mean
+from daemon.core.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -22,7 +22,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -30,6 +30,7 @@ import structlog
 from structlog.dev import ConsoleRenderer, plain_traceback
 
 from daemon.core.display import display
+from daemon.core.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping

@@ -10,9 +10,10 @@ import os
 import re
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from daemon.core.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

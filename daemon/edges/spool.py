@@ -22,7 +22,6 @@ import os
 import re
 import stat
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +40,7 @@ from daemon.core.errors import (
 )
 from daemon.core.guide import SCHEMA, SCHEMA_MARK
 from daemon.core.job import Video
+from daemon.core.record import dataclass
 from daemon.core.video_name import numbered
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from daemon.core.errors import ChromadropError
+from daemon.core.record import dataclass
 from daemon.core.vitals import ills
 
 if TYPE_CHECKING:

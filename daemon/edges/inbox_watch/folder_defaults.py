@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from daemon.core.defaults import NO_DEFAULTS, Defaults
@@ -13,6 +12,7 @@ from daemon.core.drop_name import DEFAULTS_NAMES, folders_of
 from daemon.core.errors import BatchInvalid
 from daemon.core.job_content import is_note
 from daemon.core.messages import Reason
+from daemon.core.record import dataclass
 from daemon.edges.inbox_watch.roster import Place
 
 if TYPE_CHECKING:

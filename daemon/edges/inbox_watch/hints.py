@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from daemon.core.record import dataclass
 
 MOST_NAMES: Final = 10_000  # beyond, one scan of everything is cheaper than so many looks
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import heapq
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from daemon.core.drop_name import PAUSE_NAME, Kind, folders_of, is_ignored_folder, is_stranger, is_text, kind
 from daemon.core.job_content import is_note
+from daemon.core.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

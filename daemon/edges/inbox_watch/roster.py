@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 import heapq
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from daemon.core.messages import Reason, Waiting
+from daemon.core.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 import structlog
@@ -21,6 +21,7 @@ from daemon.core.errors import BatchInvalid, RootUnavailable
 from daemon.core.job_content import is_note
 from daemon.core.messages import DropReady, Lying, PauseSeen, Reason, RootFound, RootLost, ScanEnded
 from daemon.core.problem import Problem
+from daemon.core.record import dataclass
 from daemon.core.settle import Rules, Settling, Verdict, due, has_nul, judge, observe, restart, tried
 from daemon.edges.inbox_watch.drop_file import DropFile, NotAPlainFile, Unreadable
 from daemon.edges.inbox_watch.folder_defaults import FolderDefaults

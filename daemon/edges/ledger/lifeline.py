@@ -12,11 +12,11 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from daemon.core.errors import LedgerLocked, LedgerUnavailable
 from daemon.core.messages import LedgerHeard, LifelineCut, LifelineMended, PeerLost, PeersSeen
+from daemon.core.record import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
+
+from daemon.core.record import dataclass
 
 SCHEMA_VERSION: Final = "3"
 OF_LEDGER: Final = ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, quote_plus
+
+from daemon.core.record import dataclass
 
 if TYPE_CHECKING:
     import psycopg

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import select
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
+from daemon.core.record import dataclass
 from daemon.core.schedule import MOST_CONNECTIONS
 from daemon.edges.studio.judge import Answer
 from daemon.edges.studio.wire import NETWORK_ERRORS, Asked, Attempt, Deadline, StudioAdapter, describe

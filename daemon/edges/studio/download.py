@@ -19,7 +19,7 @@ import threading
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin, urlsplit
@@ -28,6 +28,7 @@ import requests
 import urllib3
 
 from daemon.core.errors import CloudDeferred, FilingDeferred, LinkExpired
+from daemon.core.record import dataclass
 from daemon.edges.studio.judge import BUSY, Answer, Judge
 from daemon.edges.studio.values import is_usable_url
 from daemon.edges.studio.whole import why_not_whole

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from daemon.core.catalogue import catalogue_of
 from daemon.core.errors import AccountTroubled, CloudDeferred, CloudInDoubt, CloudRefused
+from daemon.core.record import dataclass
 from daemon.core.redact import clean_credential
 from daemon.edges.studio.projects import listed, project_of, single
 from daemon.edges.studio.values import http_date_seconds, id_of, percent_of, quotation, url_of, written

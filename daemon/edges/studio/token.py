@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from daemon.core.errors import AccountTroubled, CloudDeferred
+from daemon.core.record import dataclass
 from daemon.core.redact import clean_credential
 from daemon.edges.studio.calls import NoAnswer
 
