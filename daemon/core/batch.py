@@ -12,11 +12,8 @@ import json
 import math
 import re
 from dataclasses import field
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
-
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
-from pydantic_core import PydanticCustomError
 
 from daemon.core import yaml_text
 from daemon.core.defaults import NO_DEFAULTS, VIDEO_NAME, Defaults, Given
@@ -109,28 +106,27 @@ class Batch:
 
 # --- values: from what was written to what the API wants ------------------------------------------------------
 
-_T = TypeVar("_T")
 _NUMBER: Final = re.compile(r"[-+]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE][-+]?\d{1,3})?", re.ASCII)
 _FLAGS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-def _wrong(reason: str) -> PydanticCustomError:
-    return PydanticCustomError("plain", "{reason}", {"reason": reason})
+class _WrongError(Exception):
+    """A value that cannot be meant; says why, to stand behind the field's name."""
 
 
 def _text(node: object) -> str:
     if not isinstance(node, yaml_text.Scalar):
         what = "a list" if isinstance(node, yaml_text.Sequence) else "a mapping (key: value)"
-        raise _wrong(f"must be one text, not {what}; put it in quotes if it begins with [ or {{")
+        raise _WrongError(f"must be one text, not {what}; put it in quotes if it begins with [ or {{")
     if not node.text or node.text.isspace():
-        raise _wrong("is empty; write a value behind the colon")
+        raise _WrongError("is empty; write a value behind the colon")
     return node.text
 
 
 def _name(node: object) -> str:
     text = _text(node)
     if len(text) > MAX_NAME_CHARACTERS:
-        raise _wrong(f"is too long: {len(text):,} characters, {MAX_NAME_CHARACTERS} at most")
+        raise _WrongError(f"is too long: {len(text):,} characters, {MAX_NAME_CHARACTERS} at most")
     return text
 
 
@@ -138,14 +134,14 @@ def _flag(node: object) -> bool:
     text = _text(node)
     flag = _FLAGS.get(text.strip().lower())
     if flag is None:
-        raise _wrong(f"must be true or false, not {shown(text)}")
+        raise _WrongError(f"must be true or false, not {shown(text)}")
     return flag
 
 
 def _is_export(node: object) -> bool:
     """Every API call of ours says true; a person who writes it too asks for nothing else."""
     if not _flag(node):
-        raise _wrong("must be true, or left out: false would make a project in the account, and no video")
+        raise _WrongError("must be true, or left out: false would make a project in the account, and no video")
     return True
 
 
@@ -153,7 +149,7 @@ def _number(node: object) -> float:
     text = _text(node)
     number = float(text) if _NUMBER.fullmatch(text) else math.inf
     if not math.isfinite(number):
-        raise _wrong(f"must be a number such as 20 or 0.5, not {shown(text)}")
+        raise _WrongError(f"must be a number such as 20 or 0.5, not {shown(text)}")
     # The same number is the same request, however it was written.
     return int(number) if number.is_integer() else number
 
@@ -161,7 +157,7 @@ def _number(node: object) -> float:
 def _resolution(node: object) -> str:
     text = _text(node)
     if text.lower() not in RESOLUTIONS:
-        raise _wrong(f"must be 4k, 1080, 720, or 480, not {shown(text)}.{did_you_mean(text[:9], RESOLUTIONS)}")
+        raise _WrongError(f"must be 4k, 1080, 720, or 480, not {shown(text)}.{did_you_mean(text[:9], RESOLUTIONS)}")
     return text.lower()
 
 
@@ -173,82 +169,89 @@ def _web_address(node: object) -> str:
     except ValueError:
         is_address = False
     if not is_address or not text.isprintable() or " " in text:
-        raise _wrong(f"must be a web address such as https://example.com/done, not {shown(text)}")
+        raise _WrongError(f"must be a web address such as https://example.com/done, not {shown(text)}")
     return text
-
-
-def _unless_null(validate: Callable[[object], _T]) -> PlainValidator:
-    def validate_optional(node: object) -> _T | None:
-        is_null = isinstance(node, yaml_text.Scalar) and node.is_null
-        return None if is_null else validate(node)
-
-    return PlainValidator(validate_optional)
 
 
 # Every scalar is read as the text that was written, so an editor must not complain of a number or a boolean.
 _ANY_SCALAR: Final = {"type": ["string", "number", "boolean"], "minLength": 1, "pattern": r"\S"}
 _OR_NULL: Final = {**_ANY_SCALAR, "type": ["string", "number", "boolean", "null"]}
-
-_Required = Annotated[str, PlainValidator(_text), WithJsonSchema(_ANY_SCALAR)]
-_Optional = Annotated[str | None, _unless_null(_text), WithJsonSchema(_OR_NULL)]
-_Name = Annotated[str | None, _unless_null(_name), WithJsonSchema({**_OR_NULL, "maxLength": MAX_NAME_CHARACTERS})]
-_Flag = Annotated[bool | None, _unless_null(_flag), WithJsonSchema({"type": ["boolean", "null"]})]
-_IsExport = Annotated[bool | None, _unless_null(_is_export), WithJsonSchema({"enum": [True, None]})]
-_Number = Annotated[float | None, _unless_null(_number), WithJsonSchema({"type": ["number", "null"]})]
-_WebAddress = Annotated[
-    str | None,
-    _unless_null(_web_address),
-    WithJsonSchema({"type": ["string", "null"], "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}),
-]
-_Resolution = Annotated[
-    str | None, _unless_null(_resolution), WithJsonSchema({"enum": [*RESOLUTIONS, 1080, 720, 480, None]})
-]
+_WEB_ADDRESS: Final = {"type": ["string", "null"], "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}
 
 
-class _Job(BaseModel):
-    """One job as every API version has it (API.md)."""
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """What a job may say under one name.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Attributes:
+        description: in a sentence.
+        read: what the API wants of what was written; raises `_WrongError`.
+        schema: JSON Schema of what may be written.
+        is_required: every job says it; anything else may be null, which is as if it were left out.
+        is_sent: the API gets it.
+    """
 
-    language: _Required = Field(description="The language that is spoken, such as en, ko, or zh.")
-    text: _Required = Field(description="What is said.")
-    model: _Required = Field(description="Who says it: the model's id, such as M000004017.")
-    clothes: _Required = Field(description="What the model wears: the clothes' id, such as BG00006160.")
-    name: _Name = Field(None, description="The video's file name, without its extension.")
-    pay_again: _Flag = Field(
-        None,
-        description="true: if it is unknown whether an earlier try was paid, order the video again.",
-    )
+    description: str
+    read: Callable[[yaml_text.Node], str | float | bool]
+    schema: Mapping[str, Any]
+    is_required: bool = False
+    is_sent: bool = True
 
-    def body(self) -> dict[str, str | float | bool]:
-        """The fields that the API gets."""
-        return self.model_dump(by_alias=True, exclude_none=True, exclude={"name", "pay_again"})
-
-
-class _JobV2(_Job):
-    locale: _Optional = Field(None, description="The service's region: zh from China.")
-    uppercut: _Number = Field(None, description="How much is cropped above the model.")
-    webhook: _WebAddress = Field(None, description="A web address that the cloud calls once the video is made.")
-
-
-class _JobV3(_Job):
-    is_export: _IsExport = Field(
-        None, alias="isExport", exclude=True, description="May be left out: every video is rendered at once."
-    )
-    workspace_id: _Optional = Field(None, alias="workspaceId", description="The workspace that pays.")
-    resolution: _Resolution = Field(None, description="The video's height: 4k, 1080, 720, or 480.")
-    webhook_url: _WebAddress = Field(
-        None, alias="webhookUrl", description="A web address that the cloud calls once the video is made."
-    )
+    def value(self, node: yaml_text.Node) -> str | float | bool | None:
+        """What was meant; None for nothing."""
+        if not self.is_required and _is_blank(node):
+            return None
+        return self.read(node)
 
 
-_MODELS: Final[dict[str, type[_Job]]] = {"v2": _JobV2, "v3": _JobV3}
+_EVERY: Final = {
+    "language": _Field("The language that is spoken, such as en, ko, or zh.", _text, _ANY_SCALAR, is_required=True),
+    "text": _Field("What is said.", _text, _ANY_SCALAR, is_required=True),
+    "model": _Field("Who says it: the model's id, such as M000004017.", _text, _ANY_SCALAR, is_required=True),
+    "clothes": _Field(
+        "What the model wears: the clothes' id, such as BG00006160.", _text, _ANY_SCALAR, is_required=True
+    ),
+    "name": _Field(
+        "The video's file name, without its extension.",
+        _name,
+        {**_OR_NULL, "maxLength": MAX_NAME_CHARACTERS},
+        is_sent=False,
+    ),
+    "pay_again": _Field(
+        "true: if it is unknown whether an earlier try was paid, order the video again.",
+        _flag,
+        {"type": ["boolean", "null"]},
+        is_sent=False,
+    ),
+}
+_CALLED: Final = "A web address that the cloud calls once the video is made."
+_FIELDS: Final[dict[str, dict[str, _Field]]] = {  # API.md
+    "v2": {
+        **_EVERY,
+        "locale": _Field("The service's region: zh from China.", _text, _OR_NULL),
+        "uppercut": _Field("How much is cropped above the model.", _number, {"type": ["number", "null"]}),
+        "webhook": _Field(_CALLED, _web_address, _WEB_ADDRESS),
+    },
+    "v3": {
+        **_EVERY,
+        "isExport": _Field(
+            "May be left out: every video is rendered at once.", _is_export, {"enum": [True, None]}, is_sent=False
+        ),
+        "workspaceId": _Field("The workspace that pays.", _text, _OR_NULL),
+        "resolution": _Field(
+            "The video's height: 4k, 1080, 720, or 480.",
+            _resolution,
+            {"enum": [*RESOLUTIONS, 1080, 720, 480, None]},
+        ),
+        "webhookUrl": _Field(_CALLED, _web_address, _WEB_ADDRESS),
+    },
+}
 
 
-def _model(version: str) -> type[_Job]:
-    if version not in _MODELS:
+def _fields_of(version: str) -> dict[str, _Field]:
+    if version not in _FIELDS:
         raise ValueError(f"no such API version: {version}")
-    return _MODELS[version]
+    return _FIELDS[version]
 
 
 # --- the file ---------------------------------------------------------------------------------------------------
@@ -321,12 +324,12 @@ class JobReader:
     """
 
     def __init__(self, version: str, problems: yaml_text.Problems, defaults: Defaults = NO_DEFAULTS) -> None:
-        self._model = _model(version)
+        self._known = _fields_of(version)
         self._problems = problems
         self._given = defaults.fields
         self._template = defaults.video_name
-        self.fields = _fields(self._model)
-        self.required = tuple(name for name, info in self._model.model_fields.items() if info.is_required())
+        self.fields = tuple(self._known)
+        self.required = tuple(name for name, known in self._known.items() if known.is_required)
 
     def request(
         self,
@@ -347,50 +350,64 @@ class JobReader:
         own = {**(defaults or {}), **{key.text: value for key, value in node.entries}}
         given = {name: found for name, found in self._given.items() if name not in own}
         fields = {name: found.node for name, found in given.items()} | own
-        try:
-            job = self._model.model_validate(fields)
-        except ValidationError as error:
-            self._report(error, fields, node, path, joint=joint)
+        values, flaws = self._read(fields)
+        missing = [name for name in self.required if name not in fields]
+        if flaws or missing:
+            self._report(flaws, missing, fields, node, path, joint=joint)
             return None
         place = Place(path, {name: (value.line, value.column) for name, value in own.items()}, given, joint)
-        template = None if job.name else self._template
-        return Request(job.body(), job.name, bool(job.pay_again), place, template)
+        name = values.get("name")
+        template = None if name else self._template
+        body = {name: value for name, value in values.items() if self._known[name].is_sent}
+        return Request(body, None if name is None else str(name), bool(values.get("pay_again")), place, template)
+
+    def _read(
+        self, fields: Mapping[str, yaml_text.Node]
+    ) -> tuple[dict[str, str | float | bool], dict[str, str | None]]:
+        """What is meant, and what is wrong by the name of the field: why, or None where there is no such field."""
+        values: dict[str, str | float | bool] = {}
+        flaws: dict[str, str | None] = {}
+        for name in [name for name in self._known if name in fields]:
+            try:
+                value = self._known[name].value(fields[name])
+            except _WrongError as error:
+                flaws[name] = str(error)
+            else:
+                if value is not None:
+                    values[name] = value
+        flaws.update(dict.fromkeys(name for name in fields if name not in self._known))
+        return values, flaws
 
     def _check_some(self, fields: dict[str, yaml_text.Node], node: yaml_text.Mapping, path: str) -> None:
         """Note what is wrong with fields that are not yet a whole job."""
-        try:
-            self._model.model_validate(fields)
-        except ValidationError as error:
-            self._report(error, fields, node, path, is_partial=True)
+        _, flaws = self._read(fields)
+        self._report(flaws, [], fields, node, path)
 
     def _report(
         self,
-        error: ValidationError,
-        fields: dict[str, yaml_text.Node],
+        flaws: Mapping[str, str | None],
+        missing: list[str],
+        fields: Mapping[str, yaml_text.Node],
         node: yaml_text.Mapping,
         path: str,
         *,
-        is_partial: bool = False,
         joint: str = ".",
     ) -> None:
-        """What the model found, at the places where it can be mended."""
-        missing = [name for name in self.required if name not in fields]
+        """What is wrong, at the places where it can be mended."""
         if self._problems.is_full:
             # Telling costs far more than counting, and nothing more will be told.
-            self._problems.count(error.error_count() - len(missing) + bool(missing and not is_partial))
+            self._problems.count(len(flaws) + bool(missing))
             return
-        if missing and not is_partial:
+        if missing:
             verb = "is" if len(missing) == 1 else "are"
             words = f"{yaml_text.words_of(missing)} {verb} missing; every job needs {_pronoun(missing)}"
             self._problems.add(words, node, path=path, kind="missing")
         keys = {key.text: key for key, _ in node.entries}
-        for flaw in error.errors(include_url=False, include_input=False):
-            name = str(flaw["loc"][0])
-            if flaw["type"] == "extra_forbidden":
+        for name, why in flaws.items():
+            if why is None:
                 self._refuse_key(keys[name], path, self.fields)
-            elif flaw["type"] != "missing":
-                path_to = _joined(path, name, joint)
-                self._problems.add(f"'{name}' {flaw['msg']}", fields[name], path=path_to, kind="value")
+            else:
+                self._problems.add(f"'{name}' {why}", fields[name], path=_joined(path, name, joint), kind="value")
 
     def _refuse_key(self, key: yaml_text.Scalar, path: str, known: Iterable[str]) -> None:
         self._problems.add(
@@ -533,13 +550,9 @@ def _not_a_job(node: yaml_text.Node) -> str:
 
 def hint_for(name: str, known: Iterable[str]) -> str:
     """What a person who wrote a name that is not known probably meant, with a leading space; may be empty."""
-    others = (version for version, model in _MODELS.items() if name in _fields(model))
+    others = (version for version, known in _FIELDS.items() if name in known)
     belongs = next((f" It is for the API's {version}, which is not the one in use." for version in others), "")
     return did_you_mean(name[:40], known) or belongs
-
-
-def _fields(model: type[_Job]) -> tuple[str, ...]:
-    return tuple(info.alias or name for name, info in model.model_fields.items())
 
 
 def _pronoun(names: list[str]) -> str:
@@ -548,7 +561,7 @@ def _pronoun(names: list[str]) -> str:
 
 def all_fields() -> frozenset[str]:
     """The fields of every version."""
-    return frozenset(name for model in _MODELS.values() for name in _fields(model))
+    return frozenset(name for known in _FIELDS.values() for name in known)
 
 
 def _joined(path: str, name: str, joint: str = ".") -> str:
@@ -564,14 +577,11 @@ def job_schema(version: str = "v2") -> dict[str, Any]:
     Raises:
         ValueError: there is no such version.
     """
-    model = _model(version)
-    generated = model.model_json_schema()
-    properties = {
-        name: {key: value for key, value in schema.items() if key not in {"title", "default"}}
-        for name, schema in generated["properties"].items()
-    }
+    known = _fields_of(version)
+    properties = {name: {"description": one.description, **one.schema} for name, one in known.items()}
     fields = {"type": "object", "properties": properties, "additionalProperties": False}
-    job = {**fields, "description": "One video.", "required": generated["required"]}
+    required = [name for name, one in known.items() if one.is_required]
+    job = {**fields, "description": "One video.", "required": required}
     defaults = {**fields, "description": "Fields of every job that does not say otherwise."}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
