@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from daemon import VERSION
 from daemon.allowance import DailyLimits
 from daemon.config import Config, find_credential, load, read_models_file
@@ -699,7 +701,7 @@ def _moved(old: Paths, new: Paths) -> list[str]:
 
 def _needs_restart(old: Config, new: Config) -> list[str]:
     """The sections whose changes count from the next start on."""
-    old = old.model_copy(update={"folders": old.folders.model_copy(update=_at_once(new.folders))})
+    old = structs.replace(old, folders=structs.replace(old.folders, **_at_once(new.folders)))
     fixed = ("api", "folders", "watch", "defaults", "http", "notify")
     changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
     if old.ledger.url != new.ledger.url:

@@ -23,22 +23,14 @@ import stat
 import unicodedata
 from contextlib import suppress
 from dataclasses import field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-)
-from pydantic_core import PydanticCustomError
+import msgspec
+from msgspec import Meta, Struct
 
 from daemon.core import defaults, notice, yaml_text
 from daemon.core.catalogue import operator_catalogue
@@ -54,9 +46,7 @@ from daemon.core.video_name import check_template
 from daemon.core.yaml_text import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-
-    from pydantic_core import ErrorDetails
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from daemon.core.catalogue import Catalogue
     from daemon.core.credential import Secret
@@ -87,8 +77,8 @@ _DAY: Final = 24 * 3600.0
 # --- what single values must look like ----------------------------------------------------------------------
 
 
-def _refuse(message: str) -> PydanticCustomError:
-    return PydanticCustomError("plain", "{message}", {"message": message})
+class _RefusedError(Exception):
+    """A value that is of the right kind and cannot be meant; says why and what to write."""
 
 
 def _is_loopback(host: str) -> bool:
@@ -106,13 +96,13 @@ def _check_base_url(url: str) -> str:
     example = f"write for example {BASE_URLS['v2']}"
     parts = _web_address(url, example)
     if "@" in parts.netloc:
-        raise _refuse(
+        raise _RefusedError(
             "must not hold a user name or a password; the credential goes into AISTUDIOS_API_KEY or api.key_file"
         )
     if "?" in url or "#" in url:
-        raise _refuse(f"must end with the path, without ? or #; {example}")
+        raise _RefusedError(f"must end with the path, without ? or #; {example}")
     if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
-        raise _refuse(
+        raise _RefusedError(
             "is plain http, which would send the credential in the clear; "
             "it is accepted for this machine only (127.0.0.1, ::1, localhost). Write https://"
         )
@@ -121,14 +111,14 @@ def _check_base_url(url: str) -> str:
 
 def _web_address(url: str, example: str) -> SplitResult:
     if not url.isascii() or not url.isprintable() or " " in url:
-        raise _refuse(f"is no web address: it holds a blank or an unusual character; {example}")
+        raise _RefusedError(f"is no web address: it holds a blank or an unusual character; {example}")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise _refuse(f"is no web address that can be understood; {example}") from None
+        raise _RefusedError(f"is no web address that can be understood; {example}") from None
     if parts.scheme not in {"https", "http"} or not host:
-        raise _refuse(f"is not a web address that starts with https:// and names a host; {example}")
+        raise _RefusedError(f"is not a web address that starts with https:// and names a host; {example}")
     return parts
 
 
@@ -137,11 +127,11 @@ def _check_notify_url(url: str) -> str:
     example = "write for example https://hooks.example.com/chromadrop"
     parts = _web_address(url, example)
     if "@" in parts.netloc:
-        raise _refuse("must not hold a user name or a password; a token belongs into the path or the query")
+        raise _RefusedError("must not hold a user name or a password; a token belongs into the path or the query")
     if "#" in url:
-        raise _refuse(f"must not hold a #; {example}")
+        raise _RefusedError(f"must not hold a #; {example}")
     if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
-        raise _refuse(
+        raise _RefusedError(
             "is plain http, which would tell everybody on the way what is made here; it is accepted for this machine "
             "only (127.0.0.1, ::1, localhost). Write https://, or have notify.command do it"
         )
@@ -151,9 +141,11 @@ def _check_notify_url(url: str) -> str:
 def _check_command(command: tuple[str, ...]) -> tuple[str, ...]:
     """Program and arguments. No message quotes them: there may be a token among them."""
     if not command or not command[0].strip():
-        raise _refuse("names no program; write a list that begins with one, such as [/usr/local/bin/tell], or null")
+        raise _RefusedError(
+            "names no program; write a list that begins with one, such as [/usr/local/bin/tell], or null"
+        )
     if command[0].startswith("~") or ("/" in command[0] and not command[0].startswith("/")):
-        raise _refuse(
+        raise _RefusedError(
             "names a program by half a path; write the whole path, or a name alone, which is looked up in PATH"
         )
     return command
@@ -165,23 +157,22 @@ def _check_argument(text: str) -> str:
     except UnicodeEncodeError:
         is_possible = False
     if not is_possible:
-        raise _refuse("holds a character that no argument of a program can")
+        raise _RefusedError("holds a character that no argument of a program can")
     return text
 
 
-def _check_generation(url: str, info: ValidationInfo) -> str:
+def _check_generation(url: str, version: str) -> None:
     """The vendor serves each version under a path of its own; elsewhere (a simulator, a gateway) any path goes."""
     parts = urlsplit(url)
-    version = info.data.get("version")  # not there where it is a problem of its own
     is_v3 = parts.path.endswith("/v3")
-    if version is None or is_v3 == (version == "v3") or not _is_vendors(parts.hostname or ""):
-        return url
+    if is_v3 == (version == "v3") or not _is_vendors(parts.hostname or ""):
+        return
     if is_v3:
-        raise _refuse(
+        raise _RefusedError(
             "is an address of v3, for its path ends in /v3, but api.version is v2. Change api.version: write v3 "
             "(or, to stay with v2, leave api.base_url out)"
         )
-    raise _refuse(
+    raise _RefusedError(
         "is no address of v3, for its path does not end in /v3, but api.version is v3. Change api.base_url: leave it "
         f"out for {BASE_URLS['v3']}, or write {CHINA_BASE_URL} for China (or, to stay with it, write api.version: v2)"
     )
@@ -194,22 +185,22 @@ def _is_vendors(host: str) -> bool:
 
 def _check_path(text: str) -> str:
     if not text.strip():
-        raise _refuse("is empty; write a path, or leave the key out for the default")
+        raise _RefusedError("is empty; write a path, or leave the key out for the default")
     if text.startswith("~"):
-        raise _refuse("starts with ~, which is not expanded here; write the whole path")
+        raise _RefusedError("starts with ~, which is not expanded here; write the whole path")
     return text
 
 
 def _check_template(template: str) -> str:
     wrong = check_template(template)
     if wrong:
-        raise _refuse("; ".join(wrong))
+        raise _RefusedError("; ".join(wrong))
     return template
 
 
 def _check_said(text: str) -> str:
     if not text.strip():
-        raise _refuse("is empty; write a value, or leave the key out")
+        raise _RefusedError("is empty; write a value, or leave the key out")
     return text
 
 
@@ -220,29 +211,31 @@ def _check_ledger_url(url: str) -> str:
         return _check_database_url(url, scheme)
     path = rest.removeprefix("/")
     if scheme != "sqlite" or path == rest or not path.startswith("/") or not path.strip("/"):
-        raise _refuse(
+        raise _RefusedError(
             "is neither null nor sqlite:///ABSOLUTE PATH, such as sqlite:////var/lib/chromadrop/ledger.db, nor "
             "postgresql+psycopg://USER@HOST/DATABASE"
         )
     if "?" in path or "#" in path or not path.isprintable():
-        raise _refuse("must end with the path of the file, without ? or # or control characters")
+        raise _RefusedError("must end with the path of the file, without ? or # or control characters")
     return url
 
 
 def _check_database_url(url: str, scheme: str) -> str:
     if scheme != "postgresql+psycopg":
-        raise _refuse("must begin with postgresql+psycopg:// for a database of PostgreSQL")
+        raise _RefusedError("must begin with postgresql+psycopg:// for a database of PostgreSQL")
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        raise _refuse("is no address: HOST:PORT is not written as it should be, or a bracket is missing") from None
+        raise _RefusedError(
+            "is no address: HOST:PORT is not written as it should be, or a bracket is missing"
+        ) from None
     if not url.isprintable() or parts.fragment:
-        raise _refuse("must hold no # and no control characters; write them as %23 and the like")
+        raise _RefusedError("must hold no # and no control characters; write them as %23 and the like")
     if "@" in parts.path:
-        raise _refuse("holds a password with a / in it; write that as %2F (and @ as %40, : as %3A)")
+        raise _RefusedError("holds a password with a / in it; write that as %2F (and @ as %40, : as %3A)")
     if not parts.path.strip("/"):
-        raise _refuse("names no database: write postgresql+psycopg://USER@HOST/DATABASE")
+        raise _RefusedError("names no database: write postgresql+psycopg://USER@HOST/DATABASE")
     return url
 
 
@@ -250,7 +243,7 @@ def _check_listen(text: str) -> str:
     host, colon, port = text.rpartition(":")
     is_port = re.fullmatch("[0-9]{1,5}", port) is not None and int(port) <= _MAX_PORT
     if not colon or not is_port or not _is_host(host):
-        raise _refuse(
+        raise _RefusedError(
             f"{shown(text)} is not HOST:PORT, such as 127.0.0.1:9188 or [::1]:9188 (0.0.0.0:9188 for all addresses)"
         )
     return text
@@ -277,13 +270,17 @@ def _check_mode(text: str, *, example: str, most: int, least: int, need: str) ->
     """The octal digits alone, ``0o`` cut off. ``least`` is what the daemon itself must be allowed."""
     digits = text.removeprefix("0o")
     if not re.fullmatch("0*[0-7]{1,4}", digits):
-        raise _refuse(f"{shown(text)} is no mode in octal digits; write for example {example}")
+        raise _RefusedError(f"{shown(text)} is no mode in octal digits; write for example {example}")
     mode = int(digits, 8)
     if mode & ~most:
-        raise _refuse(f"{shown(text)} has bits beyond {most:04o}, the most that makes sense here; write {example}")
+        raise _RefusedError(
+            f"{shown(text)} has bits beyond {most:04o}, the most that makes sense here; write {example}"
+        )
     if mode & least != least:
         wanted = f'"{mode | least:04o}"'
-        raise _refuse(f"{shown(text)} would not let the daemon itself {need}; write {wanted} or, as a rule, {example}")
+        raise _RefusedError(
+            f"{shown(text)} would not let the daemon itself {need}; write {wanted} or, as a rule, {example}"
+        )
     return digits
 
 
@@ -300,47 +297,68 @@ def _check_group(text: str) -> str:
     """Whether there is such a group is for ``check``: where groups come from a network they may come later."""
     is_number = text.isascii() and text.isdigit()
     if not text.strip() or not text.isprintable() or any(letter in text for letter in ":/,"):
-        raise _refuse(f"{shown(text)} cannot be a group; write its name or its number, such as producers")
+        raise _RefusedError(f"{shown(text)} cannot be a group; write its name or its number, such as producers")
     if is_number and int(f"0{text.lstrip('0')[:11]}") > _MAX_GROUP:
-        raise _refuse(f"{shown(text)} is larger than the number of any group ({_MAX_GROUP}); write the group's name")
+        raise _RefusedError(
+            f"{shown(text)} is larger than the number of any group ({_MAX_GROUP}); write the group's name"
+        )
     return text
 
 
-ArgumentText = Annotated[str, AfterValidator(_check_argument)]
-PathText = Annotated[str, AfterValidator(_check_path)]
+def _key(description: str, *checks: Callable[[Any], Any]) -> Meta:
+    """What is said of a key, and what a value that is no null goes through, one check after the other."""
+    return Meta(description=description, extra={"checks": checks})
+
+
+_Argument = Annotated[str, Meta(extra={"checks": (_check_argument,)})]
 
 
 # --- the sections -------------------------------------------------------------------------------------------
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+_HIDDEN: Final = {("Ledger", "url"), ("Notify", "command"), ("Notify", "url")}
+"""What may hold a secret, and is never shown."""
 
 
-class Api(_Section):
+class _Section(Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing in it can be changed."""
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        shown = [key for key in self.__struct_fields__ if (name, key) not in _HIDDEN]
+        return f"{name}({', '.join(f'{key}={getattr(self, key)!r}' for key in shown)})"
+
+
+class Api(_Section, frozen=True):
     """The cloud: which API, where, and with which credential."""
 
-    version: Literal["v2", "v3"] = Field(
-        default="v2", description="Version of the cloud's API: v2 with an API key, v3 with app id and user key."
-    )
-    base_url: Annotated[str, AfterValidator(_check_base_url), AfterValidator(_check_generation)] | None = Field(
-        default=None,
-        description="Address of the API; null is the documented one of the version, "
-        f"which for v3 in China is {CHINA_BASE_URL}, to be written here. "
-        "https, or plain http for this machine only.",
-    )
-    key_file: PathText | None = Field(
-        default=None,
-        description="File that holds the API key alone on one line, or for v3 also app id and user key by name; "
-        "relative to the configuration file. Tried last, after the environment variables "
-        "(AISTUDIOS_API_KEY and so on) and the files in $CREDENTIALS_DIRECTORY (aistudios-api-key and so on).",
-    )
-    connect_timeout_seconds: float = Field(
-        default=10.0, ge=0.01, le=300.0, description="Seconds to wait for a connection to the cloud."
-    )
-    read_timeout_seconds: float = Field(
-        default=30.0, ge=0.01, le=3600.0, description="Seconds to wait for the next part of an answer."
-    )
+    version: Annotated[
+        Literal["v2", "v3"], _key("Version of the cloud's API: v2 with an API key, v3 with app id and user key.")
+    ] = "v2"
+    base_url: Annotated[
+        str | None,
+        _key(
+            "Address of the API; null is the documented one of the version, "
+            f"which for v3 in China is {CHINA_BASE_URL}, to be written here. "
+            "https, or plain http for this machine only.",
+            _check_base_url,
+        ),
+    ] = None
+    key_file: Annotated[
+        str | None,
+        _key(
+            "File that holds the API key alone on one line, or for v3 also app id and user key by name; "
+            "relative to the configuration file. Tried last, after the environment variables "
+            "(AISTUDIOS_API_KEY and so on) and the files in $CREDENTIALS_DIRECTORY (aistudios-api-key and so on).",
+            _check_path,
+        ),
+    ] = None
+    connect_timeout_seconds: Annotated[
+        float, Meta(ge=0.01, le=300.0), _key("Seconds to wait for a connection to the cloud.")
+    ] = 10.0
+    read_timeout_seconds: Annotated[
+        float, Meta(ge=0.01, le=3600.0), _key("Seconds to wait for the next part of an answer.")
+    ] = 30.0
 
     @property
     def effective_base_url(self) -> str:
@@ -348,35 +366,43 @@ class Api(_Section):
         return self.base_url or BASE_URLS[self.version]
 
 
-class Folders(_Section):
+class Folders(_Section, frozen=True):
     """Where files are dropped and where they end; none of the folders lies in another but in root."""
 
-    root: PathText = Field(default=".", description="Folder that holds the others; relative to the current folder.")
-    inbox: PathText = Field(
-        default="inbox", description="Where people drop job files; relative to root, as the next four."
+    root: Annotated[str, _key("Folder that holds the others; relative to the current folder.", _check_path)] = "."
+    inbox: Annotated[str, _key("Where people drop job files; relative to root, as the next four.", _check_path)] = (
+        "inbox"
     )
-    processing: PathText = Field(
-        default="processing",
-        description="Claimed job files while their videos are made, and unfinished downloads.",
-    )
-    done: PathText = Field(default="done", description="Job files all of whose videos are made.")
-    failed: PathText = Field(default="failed", description="Job files with a failure, and why.")
-    videos: PathText = Field(default="videos", description="Finished videos, and nothing else.")
-    state: PathText | None = Field(
-        default=None,
-        description="The ledger, on a local disk; relative to root. "
-        "null is $STATE_DIRECTORY where systemd sets it, else state/ in root.",
-    )
-    mode: Annotated[str, AfterValidator(_check_folders_mode)] | None = Field(
-        default=None,
-        description='Permissions of the folders that are made, as octal text such as "2775"; '
-        "null is what the umask leaves. processing/ is never for others to write.",
-    )
-    group: Annotated[str, AfterValidator(_check_group)] | None = Field(
-        default=None,
-        description="Group of folders and files that are made, by name or number; "
-        "null is that of a setgid folder, else the process's own.",
-    )
+    processing: Annotated[
+        str, _key("Claimed job files while their videos are made, and unfinished downloads.", _check_path)
+    ] = "processing"
+    done: Annotated[str, _key("Job files all of whose videos are made.", _check_path)] = "done"
+    failed: Annotated[str, _key("Job files with a failure, and why.", _check_path)] = "failed"
+    videos: Annotated[str, _key("Finished videos, and nothing else.", _check_path)] = "videos"
+    state: Annotated[
+        str | None,
+        _key(
+            "The ledger, on a local disk; relative to root. "
+            "null is $STATE_DIRECTORY where systemd sets it, else state/ in root.",
+            _check_path,
+        ),
+    ] = None
+    mode: Annotated[
+        str | None,
+        _key(
+            'Permissions of the folders that are made, as octal text such as "2775"; '
+            "null is what the umask leaves. processing/ is never for others to write.",
+            _check_folders_mode,
+        ),
+    ] = None
+    group: Annotated[
+        str | None,
+        _key(
+            "Group of folders and files that are made, by name or number; "
+            "null is that of a setgid folder, else the process's own.",
+            _check_group,
+        ),
+    ] = None
 
     @property
     def mode_bits(self) -> int | None:
@@ -384,119 +410,122 @@ class Folders(_Section):
         return None if self.mode is None else int(self.mode, 8)
 
 
-class Watch(_Section):
+class Watch(_Section, frozen=True):
     """How new files in inbox/ are noticed."""
 
-    observer: Literal["auto", "native", "polling"] = Field(
-        default="auto",
-        description="How changes are noticed: native asks the operating system, "
-        "polling looks every rescan_seconds, auto decides by the kind of disk.",
-    )
-    settle_seconds: float | None = Field(
-        default=None,
-        ge=0.0,
-        le=3600.0,
-        description="Seconds that a file must stay unchanged before it is read; null is 2 on a local disk, "
-        "5 on a network drive.",
-    )
-    rescan_seconds: float | None = Field(
-        default=None,
-        ge=0.05,
-        le=3600.0,
-        description="Seconds between two looks at the whole folder; null is 30 on a local disk, 5 on a network drive.",
-    )
-    grace_seconds: float = Field(
-        default=10.0,
-        ge=0.0,
-        le=3600.0,
-        description="Seconds more that a file which makes no sense yet is given before it is called bad.",
-    )
+    observer: Annotated[
+        Literal["auto", "native", "polling"],
+        _key(
+            "How changes are noticed: native asks the operating system, "
+            "polling looks every rescan_seconds, auto decides by the kind of disk."
+        ),
+    ] = "auto"
+    settle_seconds: Annotated[
+        Annotated[float, Meta(ge=0.0, le=3600.0)] | None,
+        _key(
+            "Seconds that a file must stay unchanged before it is read; null is 2 on a local disk, "
+            "5 on a network drive."
+        ),
+    ] = None
+    rescan_seconds: Annotated[
+        Annotated[float, Meta(ge=0.05, le=3600.0)] | None,
+        _key("Seconds between two looks at the whole folder; null is 30 on a local disk, 5 on a network drive."),
+    ] = None
+    grace_seconds: Annotated[
+        float,
+        Meta(ge=0.0, le=3600.0),
+        _key("Seconds more that a file which makes no sense yet is given before it is called bad."),
+    ] = 10.0
 
 
-class Jobs(_Section):
+class Jobs(_Section, frozen=True):
     """How many videos are made at once, and how patiently."""
 
-    max_rendering: int = Field(
-        default=20,
-        ge=1,
-        le=100_000,
-        description="Videos that the cloud renders for us at the same time, at most.",
-    )
-    poll_seconds: float = Field(
-        default=3.0, ge=0.05, le=3600.0, description="Seconds between two questions how far a video is."
-    )
-    render_timeout_seconds: float = Field(
-        default=3600.0,
-        ge=0.1,
-        le=30 * _DAY,
-        description="Seconds after which a render without an end is given up; "
-        "its project id stays on record, and dropping the file again costs nothing.",
-    )
-    max_per_day: int | None = Field(
-        default=None,
-        ge=1,
-        le=1_000_000,
-        description="Videos that are ordered in one calendar day of this machine's time zone, at most; the rest waits "
-        "until tomorrow. null is no limit.",
-    )
-    max_seconds_per_day: float | None = Field(
-        default=None,
-        ge=1.0,
-        le=float(365 * _DAY),
-        description="Estimated seconds of speech that are ordered in one calendar day, at most; a single longer video "
-        "goes when nothing else was ordered that day. null is no limit.",
-    )
-    check_models: bool = Field(
-        default=True,
-        description="Refuse job files that name a model or clothes which the list does not have, before anything "
-        "is paid. The list is models_file, else the cloud's own, which only v3 has.",
-    )
-    models_file: PathText | None = Field(
-        default=None,
-        description="File with the list of models and clothes, YAML or JSON, in the cloud's own form or as "
-        "`MODEL: [CLOTHES, ...]`; relative to the configuration file. null is the cloud's own list.",
-    )
-    csv_encoding: Literal["cp949"] | None = Field(
-        default=None,
-        description="Encoding of tables (.csv) and texts (.txt) that are neither UTF-8 nor UTF-16: cp949, as Excel in "
-        "Korea writes them; null refuses them.",
-    )
+    max_rendering: Annotated[
+        int, Meta(ge=1, le=100_000), _key("Videos that the cloud renders for us at the same time, at most.")
+    ] = 20
+    poll_seconds: Annotated[
+        float, Meta(ge=0.05, le=3600.0), _key("Seconds between two questions how far a video is.")
+    ] = 3.0
+    render_timeout_seconds: Annotated[
+        float,
+        Meta(ge=0.1, le=30 * _DAY),
+        _key(
+            "Seconds after which a render without an end is given up; "
+            "its project id stays on record, and dropping the file again costs nothing."
+        ),
+    ] = 3600.0
+    max_per_day: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)] | None,
+        _key(
+            "Videos that are ordered in one calendar day of this machine's time zone, at most; the rest waits "
+            "until tomorrow. null is no limit."
+        ),
+    ] = None
+    max_seconds_per_day: Annotated[
+        Annotated[float, Meta(ge=1.0, le=float(365 * _DAY))] | None,
+        _key(
+            "Estimated seconds of speech that are ordered in one calendar day, at most; a single longer video "
+            "goes when nothing else was ordered that day. null is no limit."
+        ),
+    ] = None
+    check_models: Annotated[
+        bool,
+        _key(
+            "Refuse job files that name a model or clothes which the list does not have, before anything "
+            "is paid. The list is models_file, else the cloud's own, which only v3 has."
+        ),
+    ] = True
+    models_file: Annotated[
+        str | None,
+        _key(
+            "File with the list of models and clothes, YAML or JSON, in the cloud's own form or as "
+            "`MODEL: [CLOTHES, ...]`; relative to the configuration file. null is the cloud's own list.",
+            _check_path,
+        ),
+    ] = None
+    csv_encoding: Annotated[
+        Literal["cp949"] | None,
+        _key(
+            "Encoding of tables (.csv) and texts (.txt) that are neither UTF-8 nor UTF-16: cp949, as Excel in "
+            "Korea writes them; null refuses them."
+        ),
+    ] = None
 
 
-class Defaults(_Section):
+class Defaults(_Section, frozen=True):
     """What is taken for what neither a job nor a _defaults.yaml of its folder says."""
 
-    language: Annotated[str, AfterValidator(_check_said)] | None = Field(
-        default=None, description="The language that is spoken, such as ko."
-    )
-    model: Annotated[str, AfterValidator(_check_said)] | None = Field(
-        default=None, description="Who says it: the model's id, such as M000004017."
-    )
-    clothes: Annotated[str, AfterValidator(_check_said)] | None = Field(
-        default=None, description="What the model wears: the clothes' id, such as BG00006160."
+    language: Annotated[str | None, _key("The language that is spoken, such as ko.", _check_said)] = None
+    model: Annotated[str | None, _key("Who says it: the model's id, such as M000004017.", _check_said)] = None
+    clothes: Annotated[str | None, _key("What the model wears: the clothes' id, such as BG00006160.", _check_said)] = (
+        None
     )
 
 
-class Videos(_Section):
+class Videos(_Section, frozen=True):
     """How videos are named and fetched."""
 
-    name: Annotated[str, AfterValidator(_check_template)] | None = Field(
-        default=None,
-        description="Template of the file name without its extension: "
-        "{file}, {n}, {url}, {project}, {model}, {language}; "
-        "null is {file} for a job file with one video, {file}-{n} otherwise.",
-    )
-    mode: Annotated[str, AfterValidator(_check_videos_mode)] | None = Field(
-        default=None,
-        description='Permissions of videos, as octal text such as "0664"; what is written beside job files has its '
-        "read and write bits. null is what the umask leaves.",
-    )
-    downloads: int = Field(default=4, ge=1, le=1000, description="Downloads at the same time, at most.")
-    max_bytes: int = Field(
-        default=20 * 1024**3,
-        ge=1,
-        le=1024**5,
-        description="Bytes of one video, at most; a larger one is refused.",
+    name: Annotated[
+        str | None,
+        _key(
+            "Template of the file name without its extension: "
+            "{file}, {n}, {url}, {project}, {model}, {language}; "
+            "null is {file} for a job file with one video, {file}-{n} otherwise.",
+            _check_template,
+        ),
+    ] = None
+    mode: Annotated[
+        str | None,
+        _key(
+            'Permissions of videos, as octal text such as "0664"; what is written beside job files has its '
+            "read and write bits. null is what the umask leaves.",
+            _check_videos_mode,
+        ),
+    ] = None
+    downloads: Annotated[int, Meta(ge=1, le=1000), _key("Downloads at the same time, at most.")] = 4
+    max_bytes: Annotated[int, Meta(ge=1, le=1024**5), _key("Bytes of one video, at most; a larger one is refused.")] = (
+        20 * 1024**3
     )
 
     @property
@@ -505,23 +534,25 @@ class Videos(_Section):
         return None if self.mode is None else int(self.mode, 8)
 
 
-class Ledger(_Section):
+class Ledger(_Section, frozen=True):
     """Where the record of every job is kept."""
 
-    url: Annotated[str, AfterValidator(_check_ledger_url)] | None = Field(
-        default=None,
-        repr=False,  # it may hold a password
-        description="null is an SQLite file in state/; or sqlite:///ABSOLUTE PATH; "
-        "or postgresql+psycopg://USER@HOST/DATABASE, for several machines, whose password may also be given as libpq "
-        "takes it: PGPASSFILE, PGSERVICEFILE, PGPASSWORD.",
-    )
-    keep_days: int | None = Field(
-        default=90,
-        ge=1,
-        le=36_500,
-        description="Days after which a job file that was filed away is forgotten, with its jobs; what may be needed "
-        "so that nothing is paid twice is kept. null is never.",
-    )
+    url: Annotated[
+        str | None,
+        _key(
+            "null is an SQLite file in state/; or sqlite:///ABSOLUTE PATH; "
+            "or postgresql+psycopg://USER@HOST/DATABASE, for several machines, whose password may also be given as "
+            "libpq takes it: PGPASSFILE, PGSERVICEFILE, PGPASSWORD.",
+            _check_ledger_url,
+        ),
+    ] = None
+    keep_days: Annotated[
+        Annotated[int, Meta(ge=1, le=36_500)] | None,
+        _key(
+            "Days after which a job file that was filed away is forgotten, with its jobs; what may be needed "
+            "so that nothing is paid twice is kept. null is never."
+        ),
+    ] = 90
 
     @property
     def path(self) -> Path | None:
@@ -546,27 +577,30 @@ class Ledger(_Section):
         return tuple(secret for secret in (unquote(parts.password or ""), *named) if secret)
 
 
-class Logs(_Section):
+class Logs(_Section, frozen=True):
     """What is written to standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least important level that is written."
+    level: Annotated[Literal["debug", "info", "warning", "error"], _key("Least important level that is written.")] = (
+        "info"
     )
-    format: Literal["auto", "console", "json"] = Field(
-        default="auto",
-        description="console is for people, json for machines; auto is console on a terminal, json otherwise.",
-    )
+    format: Annotated[
+        Literal["auto", "console", "json"],
+        _key("console is for people, json for machines; auto is console on a terminal, json otherwise."),
+    ] = "auto"
 
 
-class Http(_Section):
+class Http(_Section, frozen=True):
     """The pages for monitoring."""
 
-    listen: Annotated[str, AfterValidator(_check_listen)] | None = Field(
-        default=None,
-        description="HOST:PORT of status.html on / and of /healthz, /metrics, and /status, such as 127.0.0.1:9188; "
-        "null is none. "
-        "Whoever reaches an address other than this machine's own (127.0.0.1, [::1]) can read what is ordered.",
-    )
+    listen: Annotated[
+        str | None,
+        _key(
+            "HOST:PORT of status.html on / and of /healthz, /metrics, and /status, such as 127.0.0.1:9188; "
+            "null is none. "
+            "Whoever reaches an address other than this machine's own (127.0.0.1, [::1]) can read what is ordered.",
+            _check_listen,
+        ),
+    ] = None
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -577,29 +611,35 @@ class Http(_Section):
         return host.strip("[]"), int(port)
 
 
-class Notify(_Section):
+class Notify(_Section, frozen=True):
     """Who is told when something needs a person. Each of the two is told for itself, until it has taken it."""
 
-    command: Annotated[tuple[ArgumentText, ...], AfterValidator(_check_command)] | None = Field(
-        default=None,
-        repr=False,
-        description="Program and arguments, as a list, that is run for each notice, without a shell: the notice is on "
-        "its standard input as JSON, its main facts are in the environment (CHROMADROP_EVENT and so on).",
-    )
-    url: Annotated[str, AfterValidator(_check_notify_url)] | None = Field(
-        default=None,
-        repr=False,
-        description="Address to which each notice is posted as JSON. https, or plain http for this machine only.",
-    )
-    events: tuple[Literal["failed", "in_doubt", "account", "done"], ...] = Field(
-        default=("failed", "in_doubt", "account"),
-        description="What is told: failed, a job file lies in failed/; in_doubt, a job may have been paid and a person "
-        "has to find out; account, it is in trouble or well again; done, a job file lies in done/.",
-    )
-    timeout_seconds: float = Field(
-        default=10.0, ge=0.1, le=300.0, description="Seconds after which a try is ended, and counts as failed."
-    )
-    tries: int = Field(default=8, ge=1, le=100, description="Tries after which a notice is given up.")
+    command: Annotated[
+        tuple[_Argument, ...] | None,
+        _key(
+            "Program and arguments, as a list, that is run for each notice, without a shell: the notice is on "
+            "its standard input as JSON, its main facts are in the environment (CHROMADROP_EVENT and so on).",
+            _check_command,
+        ),
+    ] = None
+    url: Annotated[
+        str | None,
+        _key(
+            "Address to which each notice is posted as JSON. https, or plain http for this machine only.",
+            _check_notify_url,
+        ),
+    ] = None
+    events: Annotated[
+        tuple[Literal["failed", "in_doubt", "account", "done"], ...],
+        _key(
+            "What is told: failed, a job file lies in failed/; in_doubt, a job may have been paid and a person "
+            "has to find out; account, it is in trouble or well again; done, a job file lies in done/."
+        ),
+    ] = ("failed", "in_doubt", "account")
+    timeout_seconds: Annotated[
+        float, Meta(ge=0.1, le=300.0), _key("Seconds after which a try is ended, and counts as failed.")
+    ] = 10.0
+    tries: Annotated[int, Meta(ge=1, le=100), _key("Tries after which a notice is given up.")] = 8
 
 
 # --- the whole ----------------------------------------------------------------------------------------------
@@ -642,7 +682,15 @@ class Paths:
     state: Path | None
 
 
-class Config(_Section):
+class _Alone(_Section, frozen=True):
+    """The keys without a section."""
+
+    status_page: Annotated[
+        bool, _key("Write status.html into root: what is going on, for people who only see the folder.")
+    ] = True
+
+
+class Config(_Alone, frozen=True):
     """Settings of chromadrop. Every key may be left out."""
 
     api: Api = Api()
@@ -655,17 +703,7 @@ class Config(_Section):
     logs: Logs = Logs()
     http: Http = Http()
     notify: Notify = Notify()
-    status_page: bool = Field(
-        default=True,
-        description="Write status.html into root: what is going on, for people who only see the folder.",
-    )
-
-    _origin: _Origin = PrivateAttr(default=_Origin())
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Keep where the values were read, which `load` gives as pydantic's validation context."""
-        if isinstance(context, _Origin):
-            self._origin = context
+    _origin: _Origin = _Origin()
 
     @property
     def source(self) -> Path | None:
@@ -686,7 +724,9 @@ class Config(_Section):
     def grammar(self) -> Grammar:
         """How drops are read, with what this configuration gives for what they do not say."""
         values = {}
-        for name, text in self.defaults.model_dump(exclude_none=True).items():
+        for name, text in msgspec.structs.asdict(self.defaults).items():
+            if text is None:
+                continue
             at = self.problem_at(f"defaults.{name}", "")
             node = yaml_text.Scalar(text, is_plain=False, line=at.line or 0, column=at.column or 0)
             values[name] = Given(node, at.where, at.path)
@@ -720,16 +760,14 @@ class Config(_Section):
         return paths
 
 
-def _key_paths() -> Iterator[KeyPath]:
-    for name, section in Config.model_fields.items():
-        model = section.annotation
-        if isinstance(model, type) and issubclass(model, _Section):
-            yield from ((name, key) for key in model.model_fields)
-        else:
-            yield (name,)
-
-
-KEY_PATHS: Final = tuple(_key_paths())
+SECTIONS: Final[dict[str, type[_Section]]] = {
+    section.__name__.lower(): section
+    for section in (Api, Folders, Watch, Jobs, Defaults, Videos, Ledger, Logs, Http, Notify)
+}
+KEY_PATHS: Final[tuple[KeyPath, ...]] = (
+    *((name, key) for name, section in SECTIONS.items() for key in section.__struct_fields__),
+    ("status_page",),
+)
 VARIABLES: Final = {_PREFIX + "__".join(path).upper(): path for path in KEY_PATHS}
 _LISTS: Final = {("notify", "command"), ("notify", "events")}
 
@@ -1008,89 +1046,166 @@ def _unknown_variable(name: str) -> Problem:
 
 def _validated(values: Mapping[KeyPath, _Value], origin: _Origin) -> tuple[Config, list[Problem]]:
     """The configuration, the sections that have problems left at their defaults, and those problems."""
-    tree: dict[str, Any] = {}
-    for path, value in values.items():
-        branch = tree
-        for name in path[:-1]:
-            branch = branch.setdefault(name, {})
-        branch[path[-1]] = value.plain
+    found: dict[KeyPath, object] = {}
+    problems: dict[KeyPath, list[Problem]] = {}
+    for path in [path for path in KEY_PATHS if path in values]:
+        wrong: list[Problem] = []
+        found[path] = _understood(path, values[path], wrong)
+        if wrong:
+            problems[path] = wrong
+    url, version = ("api", "base_url"), ("api", "version")
+    if not {url, version} & problems.keys() and isinstance(found.get(url), str):
+        try:
+            _check_generation(str(found[url]), str(found.get(version, Api().version)))
+        except _RefusedError as error:
+            problems[url] = [values[url].place.problem(url, str(error))]
+    bad = {path[0] for path in problems}
+    sections = {
+        name: section(**{path[-1]: value for path, value in found.items() if path[0] == name})
+        for name, section in SECTIONS.items()
+        if name not in bad
+    }
+    alone = {path[0]: value for path, value in found.items() if len(path) == 1 and path[0] not in bad}
+    config = Config(**sections, **alone, _origin=origin)  # type: ignore[arg-type]  # each was converted to its type
+    return config, [problem for wrong in problems.values() for problem in wrong]
+
+
+def _understood(path: KeyPath, value: _Value, wrong: list[Problem]) -> object:
+    """What a value means, of the type that its key has; what is wrong with it goes to the list."""
+    kind = _info(path).type
+    if value.members is None:
+        if path in _LISTS and value.text is not None:
+            wrong.append(value.place.problem(path, f"one value, where a list belongs; write {_wanted(path)}"))
+            return None
+        return _converted(path, value, kind, _wanted, wrong)
+    of_member = _member_kind(kind)
+    members = tuple(_converted(path, member, of_member, _wanted_in, wrong) for member in value.members)
+    return None if wrong else _checked(path, value, members, kind, wrong)
+
+
+def _converted(
+    path: KeyPath, value: _Value, kind: Any, wanted: Callable[[KeyPath], str], wrong: list[Problem]
+) -> object:
     try:
-        return Config.model_validate(tree, context=origin), []
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-    bad = {detail["loc"][0] for detail in details}
-    sound = {name: branch for name, branch in tree.items() if name not in bad}
-    problems = [_explained(detail, values) for detail in details]
-    return Config.model_validate(sound, context=origin), problems
+        found = msgspec.convert(_from_text(value.text, kind), kind)
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        wrong.append(value.place.problem(path, _not_accepted(path, value.text, wanted(path))))
+        return None
+    return _checked(path, value, found, kind, wrong)
 
 
-def _explained(detail: ErrorDetails, values: Mapping[KeyPath, _Value]) -> Problem:
-    path = tuple(str(name) for name in detail["loc"][:2])
-    value, wanted = values[path], _wanted(path)
-    if value.members is not None and len(detail["loc"]) > len(path):
-        value, wanted = value.members[int(detail["loc"][len(path)])], _wanted_in(path)
-    elif path in _LISTS and value.text is not None:
-        return value.place.problem(path, f"one value, where a list belongs; write {wanted}")
-    if detail["type"] == "plain":
-        return value.place.problem(path, detail["ctx"]["message"])
-    if value.text is None:
-        wrong = "null is not accepted here"
-        near = ""
-    else:
-        wrong = f"{shown(value.text)} is not accepted"
-        near = did_you_mean(value.text, _choices(_schema_of(path)))
-    return value.place.problem(path, f"{wrong}; write {wanted}.{near}")
-
-
-def _schema_of(path: KeyPath) -> dict[str, Any]:
-    schema = Config.model_json_schema()
-    if len(path) > 1:
-        schema = schema["$defs"][Config.model_fields[path[0]].annotation.__name__]  # type: ignore[union-attr]
-    found: dict[str, Any] = schema["properties"][path[-1]]
+def _checked(path: KeyPath, value: _Value, found: Any, kind: Any, wrong: list[Problem]) -> object:
+    try:
+        for check in () if found is None else _checks(kind):
+            found = check(found)
+    except _RefusedError as error:
+        wrong.append(value.place.problem(path, str(error)))
     return found
 
 
-def _choices(schema: Mapping[str, Any]) -> list[str]:
-    if "items" in schema:
-        return _choices(schema["items"])
-    return [str(word) for word in schema.get("enum", [schema["const"]] if "const" in schema else [])]
+def _not_accepted(path: KeyPath, text: str | None, wanted: str) -> str:
+    if text is None:
+        return f"null is not accepted here; write {wanted}."
+    return f"{shown(text)} is not accepted; write {wanted}.{did_you_mean(text, _choices(_info(path).type))}"
+
+
+_WORDS_OF: Final = {
+    **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
+}
+
+
+def _from_text(text: str | None, kind: Any) -> object:
+    """A text as a boolean or a number where its key wants one and it is one."""
+    kinds = {option for option, _ in _options(kind)}
+    if text is None or str in kinds:
+        return text
+    if bool in kinds:
+        return _WORDS_OF.get(text.strip().lower(), text)
+    if kinds & {int, float}:
+        try:
+            number = float(text)
+            if float in kinds:
+                return number
+            return int(number) if number.is_integer() else text
+        except (ValueError, OverflowError):
+            return text
+    return text
+
+
+@cache
+def _infos(section: type[_Section]) -> dict[str, msgspec.structs.FieldInfo]:
+    return {info.name: info for info in msgspec.structs.fields(section)}
+
+
+def _info(path: KeyPath) -> msgspec.structs.FieldInfo:
+    """Type and default of a key, with what was said of it."""
+    return _infos(SECTIONS.get(path[0], _Alone))[path[-1]]
+
+
+def _options(kind: Any, said: tuple[Meta, ...] = ()) -> Iterator[tuple[Any, tuple[Meta, ...]]]:
+    """The types that a value may have, each with what was said of it."""
+    if get_origin(kind) is Annotated:
+        inner, *more = get_args(kind)
+        yield from _options(inner, (*said, *more))
+    elif get_origin(kind) in {Union, UnionType}:
+        for option in get_args(kind):
+            yield from _options(option, said)
+    else:
+        yield kind, said
+
+
+def _member_kind(kind: Any) -> Any:
+    """Of a list's members."""
+    return next(get_args(option)[0] for option, _ in _options(kind) if get_origin(option) is tuple)
+
+
+def _checks(kind: Any) -> Iterator[Callable[[Any], Any]]:
+    for said in get_args(kind)[1:] if get_origin(kind) is Annotated else ():
+        yield from (said.extra or {}).get("checks", ())
+
+
+def _choices(kind: Any) -> list[str]:
+    """The words of which a value, or a list's member, is one; none where it may be anything."""
+    words: list[str] = []
+    for option, _ in _options(kind):
+        if get_origin(option) is Literal:
+            words += get_args(option)
+        elif get_origin(option) is tuple:
+            words += _choices(get_args(option)[0])
+    return words
 
 
 def _wanted(path: KeyPath) -> str:
-    """What may stand at a key, in words made from its schema, with the unit and the default."""
-    schema = _schema_of(path)
+    """What may stand at a key, in words, with the unit and the default."""
+    info = _info(path)
     unit = next((word for word in ("seconds", "bytes") if path[-1].endswith(f"_{word}")), "")
-    kinds = [_kind(option, unit) for option in schema.get("anyOf", [schema])]
-    default = schema["default"]
-    shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else f"{default}"
-    shown = f"[{', '.join(default)}]" if isinstance(default, list) else shown
-    return f"{' or '.join(kinds)} (default {shown.removesuffix('.0')})"
+    default = info.default
+    if isinstance(default, tuple):
+        text = f"[{', '.join(default)}]"
+    elif default is None or isinstance(default, bool):
+        text = json.dumps(default)
+    else:
+        text = str(default).removesuffix(".0")
+    return f"{' or '.join(_words(kind, said, unit) for kind, said in _options(info.type))} (default {text})"
 
 
 def _wanted_in(path: KeyPath) -> str:
     """What may stand in the list at a key."""
-    schema = _schema_of(path)
-    return next(_kind(option["items"], "") for option in schema.get("anyOf", [schema]) if "items" in option)
+    return _words(*next(_options(_member_kind(_info(path).type))), "")
 
 
-def _kind(schema: Mapping[str, Any], unit: str) -> str:
-    kind = schema.get("type")
-    if kind in {"integer", "number"}:
-        number = "a whole number" if kind == "integer" else "a number"
+def _words(kind: Any, said: tuple[Meta, ...], unit: str) -> str:
+    if kind in {int, float}:
+        least, most = next((meta.ge, meta.le) for meta in said if meta.ge is not None)
         of_unit = f" of {unit}" if unit else ""
-        return f"{number}{of_unit} from {schema['minimum']:.16g} to {schema['maximum']:.16g}"
-    if kind == "boolean":
-        return "true or false"
-    choices = _choices(schema)
-    if kind == "array":
-        return (
-            f"a list of {', '.join(choices)}" if choices else "a list of texts, such as [/usr/local/bin/tell, loudly]"
-        )
-    return (
-        f"{'one of ' if len(choices) > 1 else ''}{', '.join(choices)}"
-        if choices
-        else {"null": "null"}.get(str(kind), "text")
-    )
+        return f"{'a whole number' if kind is int else 'a number'}{of_unit} from {least:.16g} to {most:.16g}"
+    choices = ", ".join(_choices(kind))
+    if get_origin(kind) is tuple:
+        return f"a list of {choices or 'texts, such as [/usr/local/bin/tell, loudly]'}"
+    if choices:
+        return f"one of {choices}" if ", " in choices else choices
+    return {bool: "true or false", NoneType: "null"}.get(kind, "text")
 
 
 # --- the list of models -------------------------------------------------------------------------------------
@@ -1128,13 +1243,13 @@ class Credential:
             warning.
     """
 
-    secret: SecretStr | AppKeys
+    secret: str | AppKeys = field(repr=False)
     place: str
     is_exposed: bool = False
 
     def reveal(self) -> Secret:
         """The credential itself, for the requests and for the redactor (`secrets_of`)."""
-        return self.secret if isinstance(self.secret, AppKeys) else self.secret.get_secret_value()
+        return self.secret
 
 
 def find_credential(config: Config, environ: Mapping[str, str]) -> Credential:
@@ -1163,7 +1278,7 @@ def find_credential(config: Config, environ: Mapping[str, str]) -> Credential:
 def _credential(found: Mapping[str, _Found]) -> Credential:
     if API_KEY in found:
         key = found[API_KEY]
-        return Credential(SecretStr(key.text), key.place, key.is_exposed)
+        return Credential(key.text, key.place, key.is_exposed)
     app_id, user_key = (found[name] for name in PAIR)
     places = dict.fromkeys([app_id.place, user_key.place])
     keys = AppKeys(app_id.text, user_key.text)
@@ -1385,17 +1500,25 @@ def _listed(what: str, names: Sequence[str]) -> str:
 
 def config_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of the configuration file, for completion in editors."""
-    schema = Config.model_json_schema()
-    for section in schema["properties"].values():
-        if "$ref" in section:
-            reference = section.pop("$ref")
-            section["description"] = schema["$defs"][reference.rpartition("/")[2]]["description"]
-            section["anyOf"] = [{"$ref": reference}, {"type": "null"}]
+    models = (*SECTIONS.values(), _Alone)
+    schemas = msgspec.json.schema_components(models, ref_template="#/$defs/{name}")[1]
+    names = {name: section.__name__ for name, section in SECTIONS.items()}
+    sections = {
+        key: {
+            "description": schemas[name]["description"],
+            "default": {},
+            "anyOf": [{"$ref": f"#/$defs/{name}"}, {"type": "null"}],
+        }
+        for key, name in names.items()
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **schema,
+        "$defs": {name: schemas[name] for name in names.values()},
         "title": "chromadrop configuration",
+        "description": Config.__doc__,
         "type": ["object", "null"],
+        "properties": sections | schemas[_Alone.__name__]["properties"],
+        "additionalProperties": False,
     }
 
 

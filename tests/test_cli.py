@@ -86,7 +86,7 @@ def test_help_imports_nothing_heavy() -> None:
         "from daemon.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print([n for n in ('pydantic', 'sqlalchemy', 'requests', 'rich', 'aiohttp', 'yaml') if n in sys.modules])"
+        "print([n for n in ('msgspec', 'sqlalchemy', 'requests', 'rich', 'aiohttp', 'yaml') if n in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=_environment(), check=True)
     assert found.stdout.endswith("[]\n")

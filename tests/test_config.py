@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from pydantic import ValidationError
+from msgspec.structs import asdict
 
 from daemon.config import (
     DEFAULT_FILES,
     KEY_PATHS,
+    SECTIONS,
     VARIABLES,
+    Api,
     Config,
     Credential,
+    Folders,
     Paths,
     config_schema,
     find_credential,
@@ -88,7 +91,6 @@ class TestDefaults:
         ]
         assert written == list(KEY_PATHS)
         assert load(ROOT / "config.example.yaml", {}, ROOT) == Config()
-        assert Config.model_validate(tree) == Config()
 
     def test_every_key_of_the_example_has_a_comment_above_it(self) -> None:
         """No key stands without a sentence that says what it does."""
@@ -102,7 +104,8 @@ class TestDefaults:
 
     def test_the_defaults_are_those_of_the_design(self) -> None:
         """Sections, keys, and defaults are what users rely on."""
-        assert Config().model_dump() == {
+        found = {name: asdict(getattr(Config(), name)) for name in SECTIONS}
+        assert {**found, "status_page": Config().status_page} == {
             "api": {
                 "version": "v2",
                 "base_url": None,
@@ -223,9 +226,9 @@ class TestFile:
     def test_nothing_can_be_changed_afterwards(self) -> None:
         """A configuration is frozen, in depth."""
         config = Config()
-        with pytest.raises(ValidationError):
+        with pytest.raises(AttributeError):
             config.status_page = False  # type: ignore[misc]
-        with pytest.raises(ValidationError):
+        with pytest.raises(AttributeError):
             config.jobs.max_rendering = 3  # type: ignore[misc]
 
 
@@ -472,12 +475,6 @@ class TestValues:
     def test_no_problem_shows_what_may_be_a_secret(self, tmp_path: Path, text: str) -> None:
         """Addresses may hold passwords, and people put keys in the wrong place: such values are not quoted."""
         assert SECRET not in str(only(tmp_path, text))
-
-    def test_a_model_built_by_hand_hides_its_input_too(self) -> None:
-        """Pydantic's own error text does not quote values."""
-        with pytest.raises(ValidationError) as caught:
-            Config.model_validate({"api": {"base_url": f"https://me:{SECRET}@x.example"}})
-        assert SECRET not in str(caught.value)
 
     def test_what_may_be_a_secret_is_not_in_its_repr(self, tmp_path: Path) -> None:
         """A hook's address, and what a command is given."""
@@ -763,7 +760,7 @@ class TestPaths:
 
     def test_paths_can_be_asked_for_without_a_file(self, tmp_path: Path) -> None:
         """A configuration made by hand tells its problems without places."""
-        config = Config.model_validate({"folders": {"inbox": "done"}})
+        config = Config(folders=Folders(inbox="done"))
         with pytest.raises(ConfigInvalid) as caught:
             config.paths({}, tmp_path)
         (problem,) = caught.value.problems
@@ -905,7 +902,7 @@ class TestCredential:
         assert credential == find_credential(Config(), {"AISTUDIOS_API_KEY": SECRET})
 
 
-V3 = Config.model_validate({"api": {"version": "v3"}})
+V3 = Config(api=Api(version="v3"))
 PAIR = {"AISTUDIOS_APP_ID": "app-0123456789", "AISTUDIOS_USER_KEY": SECRET}
 KEYS = AppKeys("app-0123456789", SECRET)
 

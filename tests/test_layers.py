@@ -48,7 +48,7 @@ PARTS = (
 )
 """Parts of the dispatcher that have a file of their own."""
 
-PURE_LIBRARIES = {"yaml", "pydantic", "pydantic_core"}
+PURE_LIBRARIES = {"yaml"}
 IMPURE = {
     "asyncio", "concurrent", "fcntl", "ftplib", "glob", "http", "io", "logging", "mmap", "multiprocessing", "os",
     "pathlib", "queue", "random", "sched", "secrets", "select", "selectors", "shutil", "signal", "socket",
