@@ -1109,7 +1109,7 @@ def _not_accepted(path: KeyPath, text: str | None, wanted: str) -> str:
     return f"{shown(text)} is not accepted; write {wanted}.{did_you_mean(text, _choices(_info(path).type))}"
 
 
-_WORDS_OF: Final = {
+_BOOLEANS: Final = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
 }
@@ -1121,7 +1121,7 @@ def _from_text(text: str | None, kind: Any) -> object:
     if text is None or str in kinds:
         return text
     if bool in kinds:
-        return _WORDS_OF.get(text.strip().lower(), text)
+        return _BOOLEANS.get(text.strip().lower(), text)
     if kinds & {int, float}:
         try:
             number = float(text)
