@@ -31,7 +31,7 @@ from daemon.core.vitals import BEAT_SECONDS, Peer, Vitals
 from daemon.crew import Crew
 from daemon.dispatcher import Dispatcher, Limits, Summary
 from daemon.edges import logs, mounts
-from daemon.edges.cores import Cores, spread
+from daemon.edges.cores import Cores
 from daemon.edges.inbox_watch import InboxWatch, Pulse, WatchSettings
 from daemon.edges.ledger import Ledger
 from daemon.edges.service_manager import Supervisor
@@ -187,13 +187,19 @@ def guide_for(config: Config, paths: Paths) -> Guide:
     return make_guide(config.api.version, names)
 
 
-def studio(config: Config, credential: Credential, redact: Redactor | None = None) -> Studio:
+def studio(
+    config: Config,
+    credential: Credential,
+    redact: Redactor | None = None,
+    on_large: Callable[[], None] | None = None,
+) -> Studio:
     """The cloud, as configured.
 
     Args:
         config: says where.
         credential: what it knows us by.
         redact: is told of every token that is had; one of its own where None.
+        on_large: called by the thread of a download that has much to hash, before it does.
 
     Raises:
         ValueError: something about the environment (a CA bundle) cannot be used.
@@ -206,7 +212,7 @@ def studio(config: Config, credential: Credential, redact: Redactor | None = Non
         connect_timeout_seconds=config.api.connect_timeout_seconds,
         read_timeout_seconds=config.api.read_timeout_seconds,
         max_video_bytes=config.videos.max_bytes,
-        on_large=spread,
+        on_large=on_large,
     )
 
 
@@ -352,13 +358,14 @@ class Daemon:
             stack.callback(self._ledger.close)
             self._spool = open_spool(self._ledger, paths, sharing(config), guide_for(config, paths))
             self._check_root_first()
-            self._studio = studio(config, settings.credential, settings.redactor)
+            self._studio = studio(config, settings.credential, settings.redactor, self._cores.leave)
             stack.callback(self._studio.close)
             self._crew = Crew(
                 self._mailbox.put,
                 max_rendering=config.jobs.max_rendering,
                 downloads=config.videos.downloads,
                 join=self._cores.join,
+                leave=self._cores.leave,
             )
             self._watch = InboxWatch(
                 _watch_settings(config, paths),
@@ -446,7 +453,7 @@ class Daemon:
                     outlet.close()
                 self._write_last_page()
                 self._crew.close(0.2)
-                spread()
+                self._cores.leave()
         summary = self._dispatcher.summary()
         self._log.info("daemon.stopped", failures=self._dispatcher.failures, queued=summary.queued)
         return self._exit_code()

@@ -324,9 +324,12 @@ class _Section(Struct, frozen=True, forbid_unknown_fields=True):
     """Nothing in it can be changed."""
 
     def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """What may be shown; msgspec's own shows all."""
         name = type(self).__name__
-        shown = [key for key in self.__struct_fields__ if (name, key) not in _HIDDEN]
-        return f"{name}({', '.join(f'{key}={getattr(self, key)!r}' for key in shown)})"
+        return [(key, getattr(self, key)) for key in self.__struct_fields__ if (name, key) not in _HIDDEN]
 
 
 class Api(_Section, frozen=True):
@@ -1067,7 +1070,7 @@ def _validated(values: Mapping[KeyPath, _Value], origin: _Origin) -> tuple[Confi
     }
     alone = {path[0]: value for path, value in found.items() if len(path) == 1 and path[0] not in bad}
     config = Config(**sections, **alone, _origin=origin)  # type: ignore[arg-type]  # each was converted to its type
-    return config, [problem for wrong in problems.values() for problem in wrong]
+    return config, [problem for path in KEY_PATHS for problem in problems.get(path, ())]
 
 
 def _understood(path: KeyPath, value: _Value, wrong: list[Problem]) -> object:

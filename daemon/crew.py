@@ -97,6 +97,7 @@ class Crew:
         max_rendering: as many looks may be under way, up to a limit.
         downloads: at once.
         join: called by a thread before each of the small calls, of which there are thousands.
+        leave: called by a thread before each of the others, which may start a program or draw a page.
     """
 
     def __init__(
@@ -106,15 +107,16 @@ class Crew:
         max_rendering: int,
         downloads: int,
         join: Callable[[], None] | None = None,
+        leave: Callable[[], None] | None = None,
     ) -> None:
         self._exporters = Pool("export", EXPORTS_AT_ONCE, post, join)
         self._post = post
         self._lookers = Pool("look", min(max_rendering, LOOKERS), post, join)
         self._downloaders = Pool("download", downloads, post, join)
         self._filers = Pool("file", 1, post, join)
-        self._messengers = Pool("errand", 1, post)
-        self._notifiers = Pool("notify", 1, post)
-        self._painters = Pool("page", 1, post)
+        self._messengers = Pool("errand", 1, post, leave)
+        self._notifiers = Pool("notify", 1, post, leave)
+        self._painters = Pool("page", 1, post, leave)
 
     def export(self, call: Callable[[], object]) -> None:
         """Make an export."""

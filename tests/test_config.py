@@ -477,10 +477,10 @@ class TestValues:
         assert SECRET not in str(only(tmp_path, text))
 
     def test_what_may_be_a_secret_is_not_in_its_repr(self, tmp_path: Path) -> None:
-        """A hook's address, and what a command is given."""
+        """A hook's address, and what a command is given; nor where rich shows it."""
         config = read(tmp_path, f"notify: {{url: 'https://x.example/{SECRET}', command: [tell, {SECRET}]}}")
         assert config.notify.command == ("tell", SECRET)
-        assert SECRET not in f"{config!r}{config}{config.notify!r}"
+        assert SECRET not in f"{config!r}{config}{config.notify!r}{dict(config.notify.__rich_repr__())}"
 
 
 class TestVersion:

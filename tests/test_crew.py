@@ -226,9 +226,16 @@ def test_other_limits_are_taken(crew: Crew, gate: Gate) -> None:
 
 
 def test_before_a_small_call_its_thread_joins_the_others(mailbox: Mailbox) -> None:
-    """What may start a program, or draws a page, stays where the system puts it."""
+    """What may start a program, or draws a page, leaves them: its thread was made by one that may have joined."""
     joined: list[str] = []
-    crew = Crew(mailbox.put, max_rendering=2, downloads=1, join=lambda: joined.append(threading.current_thread().name))
+    left: list[str] = []
+    crew = Crew(
+        mailbox.put,
+        max_rendering=2,
+        downloads=1,
+        join=lambda: joined.append(threading.current_thread().name),
+        leave=lambda: left.append(threading.current_thread().name),
+    )
     for submit in (crew.export, crew.look, crew.download, crew.file, crew.errand, crew.notify, crew.page):
         submit(lambda: 1)
     mailbox.take(7)
@@ -236,6 +243,7 @@ def test_before_a_small_call_its_thread_joins_the_others(mailbox: Mailbox) -> No
     mailbox.take(1)
     crew.close(PATIENCE_SECONDS)
     assert sorted(name.rpartition("-")[0] for name in joined) == ["download", "export", "file", "look", "look"]
+    assert sorted(name.rpartition("-")[0] for name in left) == ["errand", "notify", "page"]
 
 
 def test_closing_the_crew_ends_all(mailbox: Mailbox) -> None:

@@ -36,33 +36,36 @@ else:
             cls.__doc__ = cls.__name__  # else one is made from the signature, which takes as long as the class
         made = dataclasses.dataclass(cls, init=False, repr=False, eq=False, slots=slots)
         fields = dataclasses.fields(made)
-        made.__init__ = _initialiser(made, [field for field in fields if field.init])
-        for name, method in _methods(fields).items():
+        for name, method in (_methods(fields) | {"__init__": _initialiser(made, fields)}).items():
             if name not in own:
                 setattr(made, name, method)
         return made
 
-    def _initialiser(made: type, fields: list[Field]) -> Any:
+    def _initialiser(made: type, fields: tuple[Field, ...]) -> Any:
         known, parameters, lines = {"_set": object.__setattr__, "_missing": MISSING}, ["self"], []
         for field in fields:
             name = value = field.name
+            if not field.init and field.default is field.default_factory is MISSING:
+                continue  # __post_init__ sets it
             if field.default is not MISSING:
                 known[f"_default_{name}"] = field.default
-                parameters.append(f"{name}=_default_{name}")
+                parameter, unasked = f"{name}=_default_{name}", f"_default_{name}"
             elif field.default_factory is not MISSING:
                 known[f"_make_{name}"] = field.default_factory
-                parameters.append(f"{name}=_missing")
-                value = f"_make_{name}() if {name} is _missing else {name}"
+                parameter, unasked = f"{name}=_missing", f"_make_{name}()"
+                value = f"{unasked} if {name} is _missing else {name}"
             else:
-                parameters.append(name)
-            lines.append(f" _set(self, {name!r}, {value})")
+                parameter = unasked = name
+            if field.init:
+                parameters.append(parameter)
+            lines.append(f" _set(self, {name!r}, {value if field.init else unasked})")
         if hasattr(made, "__post_init__"):
             lines.append(" self.__post_init__()")
         exec("\n".join([f"def __init__({', '.join(parameters)}):", *(lines or [" pass"])]), known)  # noqa: S102 - our names
         found = known["__init__"]
         found.__qualname__ = f"{made.__qualname__}.__init__"
         found.__module__ = made.__module__
-        found.__annotations__ = {field.name: field.type for field in fields} | {"return": "None"}
+        found.__annotations__ = {field.name: field.type for field in fields if field.init} | {"return": "None"}
         return found
 
     def _methods(fields: tuple[Field, ...]) -> dict[str, Any]:

@@ -181,6 +181,30 @@ def test_the_standard_librarys_functions_know_it(dataclass: Any) -> None:
 
 
 @both
+def test_what_is_not_asked_for_has_its_default(dataclass: Any) -> None:
+    """A list is each instance's own here, too; and an ``__init__`` of the class's own is kept."""
+
+    @dataclass(frozen=True, slots=True)
+    class Given:
+        x: int
+        y: int = field(default=5, init=False)
+        z: list[int] = field(default_factory=list, init=False)
+
+    @dataclass(frozen=True)
+    class Own:
+        x: int
+
+        def __init__(self) -> None:
+            object.__setattr__(self, "x", 7)
+
+    assert (Given(1).y, Given(1).z) == (5, [])
+    assert Given(1).z is not Given(1).z
+    with pytest.raises(TypeError):
+        Given(1, 2)  # type: ignore[call-arg]
+    assert Own().x == 7
+
+
+@both
 def test_it_can_be_copied(dataclass: Any) -> None:
     """Deeply, too."""
     found = point(dataclass, slots=True)(1, tags=["a"])

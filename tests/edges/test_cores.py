@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from daemon.edges import cores
-from daemon.edges.cores import STAY_SECONDS, Cores, spread
+from daemon.edges.cores import STAY_SECONDS, Cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,15 +85,39 @@ def test_the_main_threads_core_is_the_one_that_it_runs_on() -> None:
 
 
 def test_who_leaves_the_crowd_may_run_everywhere() -> None:
-    """Until it joins again."""
+    """Until it joins again; also who was made by one that had joined."""
     place = Cores()
     place.settle(is_crowded=True, now=0.0)
+    shared = os.sched_getaffinity(0)
+    found: list[set[int]] = []
 
-    def leave() -> None:
-        place.join()
-        spread()
+    def work() -> None:
+        for go in (place.leave, place.join, place.leave):
+            go()
+            found.append(os.sched_getaffinity(0))
 
-    assert where(leave) == ALL
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [ALL, shared, ALL]
+
+
+def test_without_a_crowd_what_others_have_set_stays() -> None:
+    """An operator's taskset, before the first crowd and after one, counts; and a crowd stays within it."""
+    place = Cores()
+    mine = {max(ALL)}
+    os.sched_setaffinity(0, mine)
+    place.settle(is_crowded=False, now=0.0)
+    place.join()
+    place.leave()
+    assert os.sched_getaffinity(0) == mine
+    place.settle(is_crowded=True, now=1.0)
+    assert os.sched_getaffinity(0) == mine
+    place.settle(is_crowded=False, now=2.0)
+    assert os.sched_getaffinity(0) == mine
+    os.sched_setaffinity(0, ALL)
+    place.settle(is_crowded=False, now=3.0)
+    assert os.sched_getaffinity(0) == ALL
 
 
 def test_where_the_system_refuses_all_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

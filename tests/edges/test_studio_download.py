@@ -829,6 +829,57 @@ def test_no_more_large_videos_are_hashed_beside_than_there_are_cores_to_spare(
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("hash")]
 
 
+def test_a_large_part_is_hashed_off_the_core_that_small_calls_share(
+    part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was kept of a download that was cut near its end is much to hash, too."""
+    told: list[int] = []
+    monkeypatch.setattr(download_module, "_cores", lambda: 1)
+    studio = _made(20, max_video_bytes=2 * len(LARGE), on_large=lambda: told.append(part.stat().st_size))
+    store = Store(LARGE)
+    store.cut_after = len(LARGE) - 1
+    with WireServer(store) as server:
+        failing(studio, server, part)
+        assert told == [0]
+        assert fetch(studio, server, part).sha256 == hashlib.sha256(LARGE).hexdigest()
+    studio.close()
+    assert told == [0, len(LARGE) - 1]
+
+
+def test_where_no_thread_can_be_made_the_hash_is_made_in_place(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of the system on threads costs time, not the video."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    studio = _large_studio(monkeypatch, 2)
+    with WireServer(Store(LARGE)) as server:
+        assert fetch(studio, server, part).sha256 == hashlib.sha256(LARGE).hexdigest()
+    studio.close()
+
+
+def test_whether_to_stop_is_asked_ten_times_a_second() -> None:
+    """However small the pieces are in which it comes: not for each of them."""
+    now, asked, is_stopping = 100.0, [], False
+
+    def should_stop() -> bool:
+        asked.append(now)
+        return is_stopping
+
+    flow = download_module._Flow(lambda: now, read_seconds=5.0, should_stop=should_stop)
+    for moment in (100.0, 100.05, 100.09, 100.1, 100.15, 100.25):
+        now = moment
+        flow.wait_seconds()
+        flow.on_bytes(16_384)
+    assert asked == [100.0, 100.1, 100.25]
+    is_stopping, now = True, 100.3
+    flow.wait_seconds()
+    now = 100.35
+    with pytest.raises(CloudDeferred, match="stopping"):
+        flow.wait_seconds()
+
+
 def test_a_pause_in_the_middle_of_a_large_video_is_waited_for(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than a slice of the pace, shorter than the timeout: reading on stops there, and loses nothing."""
     resumed = threading.Event()

@@ -31,10 +31,6 @@ LIST_LIMIT_BYTES: Final = 16 << 20
 _Meaning = TypeVar("_Meaning")
 
 
-def _nothing() -> None:
-    """Nobody wants to know."""
-
-
 class Studio:
     """The cloud. May be used by many threads at once; each has a connection of its own that is kept alive for looks.
 
@@ -67,7 +63,7 @@ class Studio:
         read_timeout_seconds: float,
         max_video_bytes: int,
         retry_after_cap_seconds: float = 300,
-        on_large: Callable[[], None] = _nothing,
+        on_large: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:

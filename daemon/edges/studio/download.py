@@ -52,6 +52,7 @@ _MOST_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _EXPIRED: Final = frozenset({401, 403, 404, 410})
 _SLICE_SECONDS: Final = 0.5  # how soon a stalled download notices that it should stop
+_ASK_SECONDS: Final = 0.1
 _SLOW_SECONDS: Final = 60.0
 _SLOW_BYTES: Final = 60 * 1024  # less in a minute is a trickle, which would hold its worker for ever
 _ERROR_BYTES: Final = 4_096
@@ -125,18 +126,24 @@ def sidecar_of(part: Path) -> Path:
 class _Flow:
     """The pace of a download: no total, but never silent, never a trickle, and stopped within a moment."""
 
-    __slots__ = ("_clock", "_heard_at", "_read_timeout", "_should_stop", "_window_at", "_window_bytes")
+    __slots__ = (
+        "_asks_at", "_clock", "_heard_at", "_read_timeout", "_should_stop", "_slice", "_window_at", "_window_bytes"
+    )  # fmt: skip
 
     def __init__(self, clock: Callable[[], float], *, read_seconds: float, should_stop: Callable[[], bool]) -> None:
         self._clock = clock
         self._read_timeout = read_seconds
         self._should_stop = should_stop
-        self._heard_at = self._window_at = clock()
+        self._slice = min(_SLICE_SECONDS, read_seconds)
+        self._heard_at = self._window_at = self._asks_at = clock()
         self._window_bytes = 0
 
     def wait_seconds(self) -> float:
-        self.raise_if_stopping()
-        return min(_SLICE_SECONDS, self._read_timeout)
+        now = self._clock()
+        if now >= self._asks_at:  # TLS gives 16 KiB at a time, and asking takes as long as decrypting them
+            self._asks_at = now + _ASK_SECONDS
+            self.raise_if_stopping()
+        return self._slice
 
     def on_silence(self) -> None:
         if self._clock() - self._heard_at >= self._read_timeout:
@@ -188,12 +195,16 @@ class _PartFile:
                 self._hasher = None
                 self._wait_for_hash()
 
+    def there(self) -> int:
+        """So many bytes are on disk, whatever they are worth."""
+        return 0 if self._is_new else os.fstat(self._fd).st_size
+
     def load(self, flow: _Flow) -> _Sidecar | None:
         """Take up what is there: the sidecar that may be trusted, with position and hash after the bytes kept.
 
         A complete part is asked for its last byte again, which proves that the cloud still means the same content.
         """
-        there = 0 if self._is_new else os.fstat(self._fd).st_size
+        there = self.there()
         sidecar = self._sidecar() if there else None
         if sidecar is None:
             return None
@@ -236,10 +247,12 @@ class _PartFile:
     def write(self, chunk: bytes) -> None:
         """Append; what a full disk still took stays, and is gone on with later, when it is hashed anew."""
         self._wait_for_hash()
-        if self._hasher is None:
+        try:
+            self._hashing = self._hasher.submit(self.sha256.update, chunk) if self._hasher is not None else None
+        except RuntimeError:  # no thread can be made
+            self._hasher = None
+        if self._hashing is None:
             self.sha256.update(chunk)
-        else:
-            self._hashing = self._hasher.submit(self.sha256.update, chunk)
         left = memoryview(chunk)
         with _Filing(self._path, self._redactor):
             while left:
@@ -439,9 +452,9 @@ class Downloader:
         timeout: tuple[float, float],
         max_video_bytes: int,
         clock: Callable[[], float],
-        on_large: Callable[[], None],
+        on_large: Callable[[], None] | None,
     ) -> None:
-        self._on_large = on_large
+        self._on_large = on_large or (lambda: None)
         self._spare_cores = threading.Semaphore(_cores() // 2)
         self._lines = _Lines(context)
         self._proxies = proxies
@@ -485,6 +498,8 @@ class Downloader:
 
     def _fetch(self, url: str, file: _PartFile, flow: _Flow, attempt: Attempt) -> int | None:
         """The size that the server announced, when it did; as many bytes are in the part then."""
+        if file.there() >= _LARGE_BYTES:
+            self._on_large()
         sidecar = file.load(flow)
         headers = {"Accept-Encoding": "identity", "User-Agent": "chromadrop"}
         if sidecar is not None:
@@ -589,7 +604,7 @@ class Downloader:
     def _receive_large(self, response: requests.Response, file: _PartFile, total: int | None) -> None:
         """With another core for the hash, while there is one for each download that has it."""
         self._on_large()
-        if not self._spare_cores.acquire(blocking=False):
+        if total is None or not self._spare_cores.acquire(blocking=False):
             self._receive(response, file, total, _LARGE_CHUNK_BYTES)
             return
         try:

@@ -14,7 +14,6 @@ import logging
 import os
 import ssl
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
 from urllib.parse import urlsplit
 
@@ -52,8 +51,6 @@ _NEVER_CONNECTED: Final = (
 
 
 _FILL_BYTES: Final = 64 * 1024  # TLS gives 16 KiB at a time; headers are read in smaller pieces, which never wait
-_PIECES_BETWEEN_STOPS: Final = 16
-_FEW_BYTES: Final = 4 * 1024
 
 
 class Pace(Protocol):
@@ -178,20 +175,11 @@ class _PacedReader(io.RawIOBase):
         return count
 
     def _fill(self, buffer: memoryview) -> int:
-        """Read on while much comes at once; trouble waits its turn, so that no byte that came is lost by it."""
-        pace, count, pieces = self._attempt.pace, 0, 0
+        """Read on until the buffer is full; trouble waits its turn, so that no byte that came is lost by it."""
+        count = 0
         try:
-            with suppress(TimeoutError):  # the next read waits, at the pace of the attempt
-                while count < len(buffer):
-                    more = self._sock.recv_into(buffer[count:])
-                    count += more
-                    pieces += 1
-                    if more < _FEW_BYTES:
-                        break
-                    if pieces % _PIECES_BETWEEN_STOPS == 0:
-                        pace.wait_seconds()
-            if count:
-                pace.on_bytes(count)
+            while count < len(buffer) and (more := self._receive(buffer[count:])):
+                count += more
         except Exception as trouble:  # noqa: BLE001 - raised by the next read
             self._trouble = trouble
         return count
