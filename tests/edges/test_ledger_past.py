@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
@@ -29,13 +30,12 @@ from daemon.core.job import (
     continue_from,
 )
 from daemon.core.job_file import FileState, JobFile
-from daemon.edges.ledger import LEDGER_FILE, Work
+from daemon.edges.ledger import LEDGER_FILE, Ledger, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from daemon.edges.ledger import Ledger
 
 NOON = 1_770_000_000.0
 ASKED = ExportStarted()
@@ -167,3 +167,27 @@ def test_what_was_asked_survives_the_process(ledger: Ledger, engine: Engine) -> 
     with engine.opened() as other:
         [found] = other.exported_since(NOON)
         assert found == replace(job, batch_id=found.batch_id)
+
+
+def test_a_start_reads_no_whole_table(tmp_path: Path) -> None:
+    """However long the past is: what is asked when a daemon opens its ledger is answered by an index."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_1: object, _2: object, statement: str, values: Any, *_: object) -> None:
+        asked.append((statement, values))
+
+    Ledger(tmp_path).close()
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        ledger = Ledger(tmp_path)
+        ledger.ours()
+        ledger.close()
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    plans = []
+    with closing(sqlite3.connect(tmp_path / LEDGER_FILE)) as connection:
+        for statement, values in asked:
+            if statement.startswith(("SELECT", "UPDATE", "DELETE")) and "jobs" in statement:
+                plans += [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert len(plans) > 2
+    assert [plan for plan in plans if plan in {"SCAN jobs", "SCAN job_files", "SCAN entries"}] == []

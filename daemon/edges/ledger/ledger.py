@@ -162,7 +162,7 @@ class Ledger:
             update = sa.update(_daemons).where(me).values(fresh).returning(_daemons.c.epoch)
             self._epoch = connection.execute(update).scalar_one()
             self.slots = fresh["slots"]
-            offered = sa.update(_jobs).where(_jobs.c.owner == self.owner, _jobs.c.is_offered)
+            offered = sa.update(_jobs).where(_jobs.c.owner == self.owner, _is_offered())
             connection.execute(offered.values(is_offered=False))
 
     def _give_back(self, connection: sa.Connection, owner: str, but: Collection[int] = ()) -> None:
@@ -568,7 +568,7 @@ class Ledger:
             self._give_back(connection, self.owner, but=have)
             offered = (
                 sa.select(_jobs.c.id)
-                .where(_jobs.c.is_offered, _jobs.c.owner != self.owner, _jobs.c.state == State.RENDERING)
+                .where(_is_offered(), _jobs.c.owner != self.owner, _jobs.c.state == State.RENDERING)
                 .order_by(_jobs.c.id)
                 .limit(most)
                 .with_for_update(skip_locked=True)
@@ -1073,9 +1073,19 @@ def _is_flying() -> sa.ColumnElement[bool]:
     return _jobs.c.state.in_((State.EXPORTING, State.RENDERING))
 
 
+def _is_offered() -> sa.ColumnElement[bool]:
+    """Another daemon may download it; as the index of these jobs says it, else it is not looked at."""
+    return sa.literal_column("jobs.is_offered")  # of no type: SQLite is asked "= 1" of a boolean
+
+
 def _is_unfinished() -> sa.ColumnElement[bool]:
-    """The job file is not filed away yet."""
-    return _files.c.state.in_((FileState.CLAIMING, FileState.OPEN))
+    """The job file is not filed away yet.
+
+    The states are written into the statement: of a value that is given beside it, the database cannot know that the
+    index of these files has all that is looked for, and reads the whole table.
+    """
+    states = (str(FileState.CLAIMING), str(FileState.OPEN))
+    return _files.c.state.in_(sa.bindparam(None, states, unique=True, expanding=True, literal_execute=True))
 
 
 def _without_content() -> sa.Select[Any]:
