@@ -843,10 +843,6 @@ class _Value:
     place: _Place
     members: tuple[_Value, ...] | None = None
 
-    @property
-    def plain(self) -> str | list[str | None] | None:
-        return self.text if self.members is None else [member.text for member in self.members]
-
 
 @dataclass(frozen=True, slots=True)
 class _Read:
@@ -1125,15 +1121,15 @@ def _from_text(text: str | None, kind: Any) -> object:
         return text
     if bool in kinds:
         return _BOOLEANS.get(text.strip().lower(), text)
-    if kinds & {int, float}:
-        try:
-            number = float(text)
-            if float in kinds:
-                return number
-            return int(number) if number.is_integer() else text
-        except (ValueError, OverflowError):
-            return text
-    return text
+    if not kinds & {int, float}:
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if float in kinds:
+        return number
+    return int(number) if number.is_integer() else text
 
 
 @cache

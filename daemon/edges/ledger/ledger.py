@@ -612,11 +612,8 @@ class Ledger:
 
     def moving_elsewhere(self) -> list[str]:
         """Names of job files that other daemons are just claiming or filing away: what follows them has to wait."""
-        is_moving = sa.or_(
-            _files.c.state == FileState.CLAIMING,
-            sa.and_(_files.c.state == FileState.OPEN, _files.c.outcome.is_not(None)),
-        )
-        found = sa.select(_files.c.name).where(is_moving, _files.c.owner != self.owner)
+        is_moving = sa.or_(_files.c.state == FileState.CLAIMING, _files.c.outcome.is_not(None))
+        found = sa.select(_files.c.name).where(_is_unfinished(), is_moving, _files.c.owner != self.owner)
         with self._transaction() as connection:
             return list(connection.execute(found).scalars())
 
