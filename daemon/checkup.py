@@ -29,7 +29,7 @@ from daemon.core.errors import (
 )
 from daemon.core.record import dataclass
 from daemon.core.status_page import Life
-from daemon.edges.ledger import POOLED, is_daemon_alive
+from daemon.edges.ledger import is_daemon_alive
 from daemon.edges.spool import MARKER, group_number, why_exposed, why_not_entered
 from daemon.overview import open_for_reading, peers_of
 
@@ -373,8 +373,8 @@ def _check_server(config: Config, url: str) -> list[Finding]:
         return [Finding("ledger", False, str(config.problem_at("ledger.url", str(error))), UNREACHABLE)]
     where = f"PostgreSQL {server.version} at {display(server.place)}"
     findings = [Finding("ledger", True, f"{where} answers{', over TLS' if server.is_encrypted else ''}")]
-    if server.is_pooled:
-        findings.append(Finding("ledger", False, str(config.problem_at("ledger.url", POOLED)), INVALID))
+    if server.obstacle:
+        findings.append(Finding("ledger", False, str(config.problem_at("ledger.url", server.obstacle)), INVALID))
     if server.is_standby:
         wrong = f"{where} is a standby, which takes no writes: name all servers, and target_session_attrs=read-write"
         findings.append(Finding("ledger", False, str(config.problem_at("ledger.url", wrong)), PROBLEM))

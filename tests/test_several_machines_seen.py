@@ -423,7 +423,7 @@ def test_a_server_with_a_password_and_tls(monkeypatch: pytest.MonkeyPatch, tmp_p
     with Server(password="Geheim99") as server:
         url = server.url("postgres")
         found = look_at_server(url)
-        assert (found.is_encrypted, found.is_verified, found.is_pooled, found.is_local) == (True, True, False, True)
+        assert (found.is_encrypted, found.is_verified, found.obstacle, found.is_local) == (True, True, "", True)
         bare = url.replace(":Geheim99@", "@")
         with pytest.raises(LedgerUnavailable, match=r"no password supplied; give it in ~/\.pgpass"):
             look_at_server(bare)

@@ -11,7 +11,7 @@
 
 from daemon.edges.ledger.ledger import Ledger
 from daemon.edges.ledger.schema import SCHEMA_VERSION
-from daemon.edges.ledger.server import POOLED, Server
+from daemon.edges.ledger.server import Server
 from daemon.edges.ledger.sqlite import LEDGER_FILE, LOCK_FILE, exists, is_daemon_alive
 from daemon.edges.ledger.work import (
     NOTHING_EARLIER,
@@ -30,7 +30,6 @@ __all__ = [
     "LEDGER_FILE",
     "LOCK_FILE",
     "NOTHING_EARLIER",
-    "POOLED",
     "SCHEMA_VERSION",
     "Borrowed",
     "Closed",

@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql
 from daemon.core.errors import LedgerRefused, LedgerUnavailable
 from daemon.edges.ledger import schema
 from daemon.edges.ledger.lifeline import HELD_LOCKS, Guard, Lifeline
-from daemon.edges.ledger.server import POOLED, Server, ask, explain, session_of
+from daemon.edges.ledger.server import Server, ask, explain, obstacle
 from daemon.edges.ledger.sqlite import LOCK_FILE, make_folder, take_lock
 
 if TYPE_CHECKING:
@@ -173,6 +173,8 @@ class PostgresBase:
             LedgerRefused: there is a pooler in between, for which that lock is nobody's.
             LedgerUnavailable: the database cannot be reached.
         """
+        import psycopg  # noqa: PLC0415 - only who uses PostgreSQL has it installed
+
         self._lifeline = Lifeline(
             self.connect,
             self._guard,
@@ -188,8 +190,12 @@ class PostgresBase:
                 other = connection.scalar(sa.select(sa.func.pg_backend_pid()))
         except sa.exc.DBAPIError as error:
             raise LedgerUnavailable(self.explain(error.orig)) from None
-        if other == session_of(session):  # asked after that transaction, while both connections are open
-            raise LedgerRefused(POOLED)
+        try:
+            found = obstacle(session, int(other or 0))  # after that transaction, while both connections are open
+        except psycopg.Error as error:
+            raise LedgerUnavailable(self.explain(error)) from None
+        if found:
+            raise LedgerRefused(found)
 
     def alive(self, connection: sa.Connection, ledger_id: str) -> frozenset[int]:
         """The numbers of the daemons that live."""

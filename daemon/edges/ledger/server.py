@@ -17,11 +17,17 @@ POOLED: Final = (
     "between us and PostgreSQL is a pooler that gives each transaction another session (pgbouncer with pool_mode = "
     "transaction): no lock and no LISTEN would last there; let ledger.url name PostgreSQL itself"
 )
+UNBOUNDED: Final = (
+    "the time limits that a session of ours asks for as it begins are not in force: between us and PostgreSQL is a "
+    "pooler that leaves them out (pgbouncer with ignore_startup_parameters = options), so that one daemon that hangs "
+    "would hold up all others; let ledger.url name PostgreSQL itself"
+)
 _CURES: Final = (
     (
         "unsupported startup parameter",
         "a pooler such as pgbouncer is in between: let ledger.url name PostgreSQL itself",
     ),
+    ("pooling mode", "a pooler such as pgbouncer is in between: let ledger.url name PostgreSQL itself"),
     (
         "no password supplied",
         "give it in ~/.pgpass (mode 600), by PGPASSFILE or PGPASSWORD, or in the address: CHROMADROP_LEDGER__URL",
@@ -46,7 +52,7 @@ class Server:
         is_encrypted: over TLS.
         is_verified: its certificate and its name are compared with what is expected (``sslmode=verify-full``).
         is_standby: it takes no writes.
-        is_pooled: two connections at once share one session: a pooler in transaction mode.
+        obstacle: why no daemon can live on what is in between; empty where nothing is.
         clock: its wall-clock seconds when it answered.
     """
 
@@ -56,7 +62,7 @@ class Server:
     is_encrypted: bool
     is_verified: bool
     is_standby: bool
-    is_pooled: bool
+    obstacle: str
     clock: float
 
 
@@ -78,9 +84,22 @@ def ask(one: psycopg.Connection[Any], other: psycopg.Connection[Any]) -> Server:
         is_encrypted=bool(one.pgconn.ssl_in_use),
         is_verified=parameters.get("sslmode") == "verify-full",
         is_standby=bool(is_standby),
-        is_pooled=session_of(one) == session_of(other),
+        obstacle=obstacle(one, session_of(other)),
         clock=float(clock),
     )
+
+
+def obstacle(session: psycopg.Connection[Any], other: int) -> str:
+    """Why no daemon can live on what is between us and the server; empty where it can.
+
+    Args:
+        session: one of ours, begun with limits to what it may take (`postgres`).
+        other: the server's process that has just answered on another connection, which is still open.
+    """
+    if other == session_of(session):
+        return POOLED
+    limits = session.execute("SELECT source FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'")
+    return "" if limits.fetchone() == ("client",) else UNBOUNDED
 
 
 def session_of(connection: psycopg.Connection[Any]) -> int:
