@@ -236,7 +236,11 @@ SOUNDS: dict[str, tuple[dict[str, str], str]] = {
     "ChromadropInDoubt": ({"chromadrop_jobs_settled_total{outcome='in_doubt'}": "0x20 1x999"}, "40m"),
     "ChromadropJobsFail": ({"chromadrop_jobs_settled_total{outcome='refused'}": "0+1x999"}, "90m"),
     "ChromadropNothingExported": (
-        {"chromadrop_exports_total{outcome='accepted'}": "5x999", "chromadrop_jobs{state='rendering'}": "0x999"},
+        {
+            "chromadrop_exports_total{outcome='accepted'}": "5x999",
+            "chromadrop_jobs{state='rendering'}": "0x999",
+            "chromadrop_daemon_jobs{host='other',state='rendering'}": "19x999",
+        },
         "90m",
     ),
     "ChromadropLooksLate": ({"chromadrop_look_lateness_seconds_bucket{le='0.1'}": "0+10x999"}, "60m"),
@@ -263,6 +267,15 @@ SILENT: dict[str, tuple[dict[str, str], str]] = {
             "chromadrop_exports_total{outcome='accepted'}": "5x999",
             "chromadrop_jobs{state='rendering'}": "0x999",
             "chromadrop_limited{}": "1x999",
+        },
+        "90m",
+    ),
+    "the other machine renders all that may be": (
+        {
+            "chromadrop_exports_total{outcome='accepted'}": "5x999",
+            "chromadrop_jobs{state='rendering'}": "2x999",
+            "chromadrop_daemon_jobs{host='one',state='rendering'}": "2x999",
+            "chromadrop_daemon_jobs{host='other',state='rendering'}": "18x999",
         },
         "90m",
     ),
