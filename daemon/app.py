@@ -64,6 +64,7 @@ FINE: Final = 0
 SOMETHING_FAILED: Final = 1
 UNREACHABLE: Final = 69
 CREDENTIAL_REFUSED: Final = 77
+INTERRUPTED: Final = 130
 
 
 class Reload:
@@ -598,6 +599,8 @@ class Daemon:
             return CREDENTIAL_REFUSED
         if self._dispatcher.is_cut_off:
             return UNREACHABLE
+        if self._dispatcher.is_interrupted:
+            return INTERRUPTED
         return SOMETHING_FAILED if self._dispatcher.failures else FINE
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from daemon import VERSION
+from daemon.help_layout import HelpCommand, HelpContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -69,6 +70,9 @@ def _fail(text: str, exit_code: int) -> NoReturn:
 
 class Commands(click.Group):
     """The commands in the order in which people meet them; what they raise becomes a text and an exit code."""
+
+    context_class = HelpContext
+    command_class = HelpCommand
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of their definition."""
@@ -253,7 +257,6 @@ Examples:
   chromadrop run --once                     work off what lies in inbox/, then end
   chromadrop run --config /srv/x.yaml       with another configuration
 
-\b
 SIGHUP reads the configuration again. A file inbox/PAUSE stops new orders until it is removed; so does a daily limit
 (jobs.max_per_day, jobs.max_seconds_per_day) until tomorrow, and --once ends with what is left.
 
@@ -265,6 +268,7 @@ Exit codes:
   75   another daemon has this state
   77   with --once: the account was in trouble to the end
   78   the configuration or the credential is not valid, or the root belongs to another ledger
+  130  with --once: stopped (Ctrl-C, SIGTERM) before all was done; the next run goes on
 """,
 )
 @click.option("--once", is_flag=True, help="Work off what is there, then end.")
@@ -345,17 +349,20 @@ Examples:
   chromadrop lint inbox                     every job file in a folder and below
   cat greeting.yaml | chromadrop lint -     standard input
 
-\b
-A problem is one line:  FILE:LINE:COLUMN: PATH: what is wrong
+A problem is one line, FILE:LINE:COLUMN: PATH: what is wrong.
+
 Of a valid file it says how long its videos will be, and, where a daemon has run, when they would be ready; both are
 estimates.
 
-\b
 Models and clothes are compared with jobs.models_file, or with the list that the daemon read from the cloud in the last
 48 hours (v3); without a list at hand they are not looked at.
 
 \b
-Exit codes:  0 all are valid    1 a problem    2 wrong usage    78 configuration not valid
+Exit codes:
+  0    all are valid
+  1    a problem
+  2    wrong usage
+  78   configuration not valid
 """,
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=_complete_files)
@@ -393,7 +400,7 @@ def _lint_rules(config: Config, paths: Paths) -> Rules:
     from daemon.defaults_on_disk import DefaultsOnDisk
     from daemon.lint import Rules
 
-    on_disk = DefaultsOnDisk(config.grammar, paths.inbox)
+    on_disk = DefaultsOnDisk(config.grammar, paths.inbox, (paths.failed, paths.done, paths.processing))
     can_have_list = config.models_path is not None or config.api.version == "v3"
     if not can_have_list or not config.jobs.check_models:
         return Rules(on_disk)  # and nothing heavy is imported
@@ -420,7 +427,6 @@ Examples:
   chromadrop status --watch                 live, until Ctrl-C
   chromadrop status --json | jq .counts     for programs
 
-\b
 The JSON document has: at, root, state_folder, has_ledger, daemon {running, pid, started_at, version},
 troubles {account, cloud, root: null or {reason, since}}, paused, inbox {count, exact, names, error}, counts
 (jobs in work by state), file_count, files [{file, claimed_at, outcome, problems, counts, jobs [{n, state,
@@ -432,7 +438,12 @@ ledger.url names a database that several machines share, as is host, null. Times
 ready_seconds are estimates, and null where there is nothing to estimate from.
 
 \b
-Exit codes:  0 fine    1 the ledger cannot be read    2 wrong usage    69 no root    78 configuration not valid
+Exit codes:
+  0    fine
+  1    the ledger cannot be read
+  2    wrong usage
+  69   no root
+  78   configuration not valid
 """,
 )
 @click.option("--watch", is_flag=True, help="Show live progress until Ctrl-C.")
@@ -542,13 +553,17 @@ Examples:
   chromadrop retry failed/*.yaml                 all of them
   chromadrop retry --pay-again spring/a.yaml     also what may have been paid already
 
-\b
 Videos that are made are not made again, and a render that was paid is waited for. Only what was never accepted is
 ordered again. Whether it may have been paid is not known for a job in doubt: look into the AI Studios account, and if
 the video is not there, say --pay-again.
 
 \b
-Exit codes:  0 all were put back    1 one could not be    2 wrong usage    69 no root    78 configuration not valid
+Exit codes:
+  0    all were put back
+  1    one could not be
+  2    wrong usage
+  69   no root
+  78   configuration not valid
 """,
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=_complete_failed)
@@ -610,7 +625,6 @@ Examples:
   chromadrop models --json | jq -r '.models[].id'       for programs
   chromadrop models --html > models.html                with pictures, for a browser
 
-\b
 The list is jobs.models_file where that is set; else the cloud's own (v3), which costs nothing to read; and while the
 cloud is away the copy that the daemon keeps. The JSON document has: as_of (UTC), source (cloud, file, or copy), models
 [{id, label, thumbnail, clothes [{id, label, thumbnail}]}]; jobs.models_file takes it as it is.
@@ -687,7 +701,10 @@ Examples:
   chromadrop simulate --list-faults
 
 \b
-Exit codes:  0 stopped (Ctrl-C)    1 the address cannot be had    2 wrong usage, or a fault that does not exist
+Exit codes:
+  0    stopped (Ctrl-C)
+  1    the address cannot be had
+  2    wrong usage, or a fault that does not exist
 """,
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -784,7 +801,11 @@ Examples:
   chromadrop demo --render-seconds 2        in a hurry
 
 \b
-Exit codes:  0 all that was expected came true    1 it did not    2 wrong usage    130 interrupted
+Exit codes:
+  0    all that was expected came true
+  1    it did not
+  2    wrong usage
+  130  interrupted
 """,
 )
 @click.option(
@@ -908,7 +929,10 @@ In VS Code (YAML extension), or any editor with the YAML language server, the fi
   # yaml-language-server: $schema=job.schema.json
 
 \b
-Exit codes:  0 fine    2 wrong usage    78 configuration not valid
+Exit codes:
+  0    fine
+  2    wrong usage
+  78   configuration not valid
 """,
 )
 @click.argument("which", type=click.Choice(["job", "config"]))
@@ -941,11 +965,12 @@ Examples:
   chromadrop completion zsh > /usr/local/share/zsh/site-functions/_chromadrop
   chromadrop completion fish > ~/.config/fish/completions/chromadrop.fish
 
-\b
 It completes commands, options, and the names of failed files for retry. chromadrop must be in the PATH.
 
 \b
-Exit codes:  0 fine    2 wrong usage
+Exit codes:
+  0    fine
+  2    wrong usage
 """,
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -967,7 +992,9 @@ Examples:
   chromadrop manual > /usr/local/share/man/man1/chromadrop.1            for everybody: man chromadrop
 
 \b
-Exit codes:  0 fine    2 wrong usage
+Exit codes:
+  0    fine
+  2    wrong usage
 """,
 )
 @_config_option

@@ -16,7 +16,7 @@ from daemon.core.errors import BatchInvalid
 from daemon.core.problem import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from daemon.core.defaults import Defaults
     from daemon.core.job_content import Grammar
@@ -28,11 +28,14 @@ class DefaultsOnDisk:
     Args:
         grammar: of what is read.
         inbox: absolute; below it every folder up to it counts, elsewhere only the file's own.
+        mirrors: absolute; for what lies below one of these (failed/, done/) the same folder below inbox counts, from
+            where it came, and to where it goes when it is dropped again.
     """
 
-    def __init__(self, grammar: Grammar, inbox: Path) -> None:
+    def __init__(self, grammar: Grammar, inbox: Path, mirrors: Sequence[Path] = ()) -> None:
         self.grammar = grammar
         self._inbox = inbox
+        self._mirrors = mirrors
         self._found: dict[Path, Defaults | BatchInvalid] = {}
 
     def for_file(self, path: Path) -> Defaults:
@@ -44,7 +47,7 @@ class DefaultsOnDisk:
         Raises:
             BatchInvalid: what is wrong with the defaults; each problem names its file. The file waits for them.
         """
-        folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 - resolve() would follow links
+        folder = self._home(Path(os.path.abspath(path)).parent)  # noqa: PTH100 - resolve() would follow links
         defaults = self.grammar.base
         for one in reversed([*self._folders(folder)]):
             found = self._found.get(one) or self._in(one)
@@ -53,6 +56,10 @@ class DefaultsOnDisk:
                 raise found
             defaults = found.over(defaults)
         return defaults
+
+    def _home(self, folder: Path) -> Path:
+        mirror = next((one for one in self._mirrors if folder.is_relative_to(one)), None)
+        return folder if mirror is None else self._inbox / folder.relative_to(mirror)
 
     def _folders(self, folder: Path) -> Iterator[Path]:
         yield folder

@@ -500,6 +500,11 @@ class Dispatcher:
         """The account is in trouble and work waits for it: ``run --once`` ends with 77."""
         return self._gate.trouble is not None and bool(self._files)
 
+    @property
+    def is_interrupted(self) -> bool:
+        """A stop came before all was worked off: ``run --once`` ends with 130."""
+        return self.is_stopping and not self._is_worked_off()
+
     def summary(self) -> Summary:
         """What is going on; costs nothing, however much there is."""
         return Summary(

@@ -411,7 +411,7 @@ def _gather(
     if ledger.is_shared:
         told = _told_by_several(ledger, now, is_running=bool(is_running))
     else:
-        told = _told_by_one(ledger, is_running=is_here)
+        told = _told_by_one(ledger, now, is_running=is_here)
     account = told.troubles.get("account")
     experience = past.experience(ledger, now)
     is_held = inbox.is_paused or account is not None or told.limited is not None
@@ -450,10 +450,16 @@ class _Told:
     peers: tuple[PeerView, ...] = ()
 
 
-def _told_by_one(ledger: Ledger, *, is_running: bool) -> _Told:
-    limited = Limited.from_note(ledger.read_note(LIMITED)) if is_running else None
+def _told_by_one(ledger: Ledger, now: float, *, is_running: bool) -> _Told:
+    limited = _limit_in_force([ledger.read_note(LIMITED)], now)
     troubles = {name: _trouble(ledger.read_note(name)) for name in ("account", "cloud", "root")}
     return _Told(_daemon(ledger.read_note("daemon"), is_running=is_running), troubles, limited)
+
+
+def _limit_in_force(notes: Iterable[Any], now: float) -> Limited | None:
+    """What a daemon has noted holds until the day is over, whether the daemon is still there or not."""
+    limits = (Limited.from_note(note) for note in notes)
+    return next((limit for limit in limits if limit is not None and limit.until > now), None)
 
 
 def _told_by_several(ledger: Ledger, now: float, *, is_running: bool) -> _Told:
@@ -461,11 +467,10 @@ def _told_by_several(ledger: Ledger, now: float, *, is_running: bool) -> _Told:
     alive = [member for member in members if member.is_alive]
     speakers = alive or [member for member in members if not member.is_gone]
     main = next((member for member in speakers if member.owner == ledger.owner), next(iter(speakers), None))
-    limits = (Limited.from_note(member.troubles.get(LIMITED)) for member in alive)
     return _Told(
         daemon=_daemon(main.daemon if main is not None else None, is_running=is_running or bool(alive)),
         troubles={name: trouble_of(speakers, name) for name in ("account", "cloud", "root")},
-        limited=next((limit for limit in limits if limit is not None), None),
+        limited=_limit_in_force((member.troubles.get(LIMITED) for member in speakers), now),
         peers=peers_of(members, now),
     )
 

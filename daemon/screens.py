@@ -33,6 +33,8 @@ _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
 _LINES_AROUND: Final = 6
+_GAP: Final = 2  # columns between two cells
+_LEAST_NAME: Final = 12
 MOST_PEERS: Final = 10
 _STYLES: Final = {
     State.QUEUED: "dim",
@@ -52,7 +54,7 @@ def screen(overview: Overview, *, width: int, height: int | None = None) -> Rend
         height: lines that there are room for; None for as many as it takes.
     """
     head = [*_head(overview)]
-    tail = [*_waiting(overview.inbox), *_filed_lines(overview)]
+    tail = [*_waiting(overview.inbox), *_filed_lines(overview, width)]
     room = None if height is None else max(1, height - len(head) - _lines_of(tail, overview) - _LINES_AROUND)
     return Group(*head, *_work(overview, width, room), *tail)
 
@@ -274,17 +276,19 @@ def _waiting(inbox: InboxView) -> Iterator[RenderableType]:
         yield line.append(f"{names}{more}", style="dim")
 
 
-def _filed_lines(overview: Overview) -> Iterator[RenderableType]:
+def _filed_lines(overview: Overview, width: int) -> Iterator[RenderableType]:
     if not overview.filed:
         return
-    table = Table.grid(padding=(0, 2))
+    table = Table.grid(padding=(0, _GAP))
+    times = [f"  {_clock(filed.settled_at, overview.at)}" for filed in overview.filed]
+    ends = [became(filed) for filed in overview.filed]
+    others = max(map(len, times)) + max(map(len, ends)) + 2 * _GAP
     table.add_column(no_wrap=True, style="dim")
-    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(_LEAST_NAME, width - others))
     table.add_column(no_wrap=True)
-    for filed in overview.filed:
+    for when, filed, end in zip(times, overview.filed, ends, strict=True):
         style = "green" if filed.outcome == "done" else "red"
-        when = f"  {_clock(filed.settled_at, overview.at)}"
-        table.add_row(Text(when), Text(filed.filed_as), Text(became(filed), style=style))
+        table.add_row(Text(when), Text(filed.filed_as), Text(end, style=style))
     yield Text("")
     yield Text("Filed away last", style="bold")
     yield table
@@ -298,7 +302,7 @@ def became(filed: FiledView) -> str:
     if filed.failures:
         words += f", {filed.failures} failed"
     if filed.in_doubt:
-        words += f", of these {filed.in_doubt} may have been paid"
+        words += f" ({filed.in_doubt} perhaps paid)"
     return words
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -72,6 +73,26 @@ def test_every_command_has_a_help_with_examples_and_exit_codes(name: str) -> Non
     assert result.exit_code == 0
     for text in ("Examples:", "Exit codes", "--config PATH"):
         assert text in result.output
+
+
+@pytest.mark.parametrize("columns", [50, 80, 120])
+@pytest.mark.parametrize("name", ["", *sorted(commands.commands)])
+def test_no_line_of_a_help_is_cut_by_the_terminal(name: str, columns: int) -> None:
+    """What is longer goes on below; but a command stays in one piece, to be copied."""
+    lines = CliRunner().invoke(commands, [name, "--help"][not name :], terminal_width=columns).output.split("\n")
+    too_long = [line for line in lines if len(line) > columns]
+    assert [line for line in too_long if not re.match(r" {4}(chromadrop|cat|source|#) ?[^ ]", line)] == []
+    assert [line for line in too_long if "  " in line.strip()] == []
+
+
+def test_what_an_exit_code_means_goes_on_where_it_began() -> None:
+    """And an example whose meaning has no room beside it has it below."""
+    help_of = CliRunner().invoke(commands, ["run", "--help"], terminal_width=60).output
+    assert (
+        "    78   the configuration or the credential is not valid,\n         or the root belongs to another ledger\n"
+    ) in help_of
+    help_of = CliRunner().invoke(commands, ["completion", "--help"], terminal_width=80).output
+    assert "    source <(chromadrop completion bash)\n        for this shell alone\n" in help_of
 
 
 def test_version() -> None:
@@ -320,6 +341,27 @@ def test_lint_takes_what_the_folders_give(folder: Path) -> None:
     assert note.startswith("inbox/notes.txt: no job: nobody gives language, model, and clothes for it")
     assert held.endswith(f"inbox/autumn/{broken.removeprefix('inbox/autumn/')}")
     assert broken.startswith("inbox/autumn/_defaults.yaml:1:1: modle: the key 'modle' is not known.")
+
+
+def test_lint_of_a_file_that_was_filed_away_takes_what_its_folder_in_inbox_gives(folder: Path) -> None:
+    """That is where it came from, and goes when it is dropped again; `retry` foretells the same."""
+    files = {
+        "inbox/_defaults.yaml": "language: ko\n",
+        "inbox/spring/_defaults.yaml": "model: M1\nclothes: 1\n",
+        "failed/spring/a.yaml": "text: hi\n",
+        "failed/spring/a.yaml.error.txt": "what was wrong",
+        "done/spring/b.csv": "text\none\n",
+        "failed/c.yaml": "text: hi\n",
+    }
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    assert _invoke("lint", "failed/spring", "done").output.splitlines() == [
+        "failed/spring/a.yaml: ok, 1 video, about 1 s of video",
+        "done/spring/b.csv: ok, 1 video, about 1 s of video",
+    ]
+    result = _invoke("lint", "failed/c.yaml")
+    assert (result.exit_code, "'model' and 'clothes' are missing" in result.output) == (1, True)
 
 
 def test_lint_shows_rows_and_columns_of_tables(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -116,7 +117,25 @@ def test_what_was_filed_away_says_what_became_of_it(tmp_path: Path) -> None:
     assert not overview.daemon.is_running
     [filed] = overview.filed
     assert (filed.filed_as, filed.videos, filed.failures, filed.in_doubt) == ("failed/x.yaml", 1, 1, 1)
-    assert "failed/x.yaml  1 video, 1 failed, of these 1 may have been paid" in _shown(overview)
+    assert "failed/x.yaml  1 video, 1 failed (1 perhaps paid)" in _shown(overview)
+
+
+def test_what_became_of_files_is_whole_at_80_columns(tmp_path: Path) -> None:
+    """A long name gives way, not the time, and not what was paid."""
+    name = f"spring/{'long name ' * 9}.yaml"
+    with Story(tmp_path) as story:
+        job_file, jobs = story.claim(name, "first", "second", "third", "fourth")
+        jobs = [story.advance(job, ExportStarted(), InDoubt("no answer came")) for job in jobs]
+        story.file_away(job_file, jobs)
+        other, (job,) = story.claim("y.yaml", "first")
+        story.file_away(other, [story.advance(job, ExportStarted(), Exported("P1"), Downloaded(VIDEO))])
+    overview = _gather(story)
+    lines = _shown(overview, width=80).splitlines()
+    [long] = [line.rstrip() for line in lines if "spring/" in line]
+    assert re.fullmatch(
+        r"  (\S+ )?\d\d:\d\d(:\d\d)? +failed/spring/.*…  0 videos, 4 failed \(4 perhaps paid\)", long
+    )
+    assert len(long) <= 80
 
 
 def test_troubles_are_told_as_past_when_no_daemon_runs(tmp_path: Path) -> None:
@@ -228,8 +247,8 @@ def test_before_any_render_the_vendors_word_is_quoted(tmp_path: Path) -> None:
     assert "AI Studios says 1 to 10 minutes a video" in _shown(overview, width=160)
 
 
-def test_a_daily_limit_is_told_while_a_daemon_runs(tmp_path: Path) -> None:
-    """With its figures and until when; nobody says when the rest is ready. One that has ended says nothing."""
+def test_a_daily_limit_is_told_until_the_day_is_over(tmp_path: Path) -> None:
+    """With its figures and until when, whether the daemon runs or not; nobody says when the rest is ready."""
     limited = Limited(NOW + 3600, 5, 60.0, 5, None)
     with Story(tmp_path) as story:
         story.claim("x.yaml", "first")
@@ -242,7 +261,10 @@ def test_a_daily_limit_is_told_while_a_daemon_runs(tmp_path: Path) -> None:
         "until": "2023-11-14T23:13:20.000Z", "videos": 5, "seconds": 60.0, "max_videos": 5, "max_seconds": None,
     }  # fmt: skip
     assert document(running)["files"][0]["ready_seconds"] is None
-    assert _gather(story).limited is None
+    assert _gather(story).limited == limited
+    with Story(tmp_path) as story:
+        story.ledger.note("limited", Limited(NOW, 5, 60.0, 5, None).note())
+        assert _gather(story).limited is None
 
 
 def test_what_renders_took_is_read_now_and_then(tmp_path: Path) -> None:

@@ -54,12 +54,14 @@ class _Broken(Exception):
     Attributes:
         words: what is wrong and what to do.
         line: of the row's beginning.
+        row: its number, as a spreadsheet counts.
     """
 
-    def __init__(self, words: str, line: int) -> None:
+    def __init__(self, words: str, line: int, row: int) -> None:
         super().__init__(words)
         self.words = words
         self.line = line
+        self.row = row
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ def _rows(text: str, delimiter: str, first_line: int = 1) -> Iterator[_Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise _Broken(_plain_words(str(error)), first_line + used) from None
+            raise _Broken(_plain_words(str(error)), first_line + used, number) from None
         raw = "".join(lines[used : reader.line_num])
         ending = _ENDING.search(raw)
         body = raw[: ending.start()] if ending else raw
@@ -193,7 +195,7 @@ def _bounded(rows: Iterator[_Row]) -> Iterator[_Row]:
     for row in rows:
         cells += 1 if row.is_blank else len(row.texts)
         if cells > MAX_CELLS:
-            raise _Broken(f"the table holds more than {MAX_CELLS:,} cells; split it", row.line)
+            raise _Broken(f"the table holds more than {MAX_CELLS:,} cells; split it", row.line, row.number)
         yield row
 
 
@@ -254,7 +256,7 @@ class _TableReader:
             self._read_header(sheet.header)
             requests = [self._request(row, sheet) for row in sheet.rows if not row.is_blank]
         if sheet.broken is not None:
-            self._problems.add(sheet.broken.words, (sheet.broken.line, 1))
+            self._problems.add(sheet.broken.words, (sheet.broken.line, 1), path=f"row {sheet.broken.row}", kind="value")
         elif sheet.header is None:
             self._problems.add("the table is empty; its first row names the columns, such as language, text", (1, 1))
         elif not requests and not self._problems:

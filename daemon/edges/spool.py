@@ -272,14 +272,14 @@ class Spool:
             self._log.warning("spool.exposed", reason=why)
 
     def _put_texts(self) -> None:
-        """Into a root that nobody has used yet, before its marker: what is deleted later does not come back."""
+        """Into a root where nothing was made yet, before its marker: what is deleted later does not come back."""
         if self._guide is not None and self._is_unused():
             for name, content in self._guide.texts:
                 self._put_new(name, content)
 
     def _is_unused(self) -> bool:
         places = self.places
-        folders = (places.inbox, places.processing, places.done, places.failed, places.videos)
+        folders = (places.processing, places.done, places.failed, places.videos)  # people may have begun with inbox/
         return all(path.name.startswith(".") for folder in folders for path in folder.iterdir())
 
     def _put_new(self, name: str, content: bytes) -> None:

@@ -163,11 +163,11 @@ def test_places_are_lines_and_columns_of_the_file() -> None:
         ),
         pytest.param(
             'language,text,model,clothes\nko,a,M1,1\n"ko,a,M1,1\nko,a,M1,1\n',
-            ["line 3, column 1: a quote that opens in this row is never closed"],
+            ["line 3, column 1 (row 3): a quote that opens in this row is never closed"],
             id="open quote",
         ),
         pytest.param(
-            'language,text,model,clothes\nko,"a"b,M1,1\n', ["line 2, column 1: text stands behind a closing quote"],
+            'language,text,model,clothes\nko,"a"b,M1,1\n', ["line 2, column 1 (row 2): text stands behind a closing quote"],
             id="text behind a quote",
         ),
         pytest.param(
@@ -195,7 +195,7 @@ def test_places_are_lines_and_columns_of_the_file() -> None:
         ),
         pytest.param(
             "language,text,model,clothes\nko," + "a" * 140_000 + ",M1,1\n",
-            ["line 2, column 1: a cell of this row is longer than 131,072 characters"],
+            ["line 2, column 1 (row 2): a cell of this row is longer than 131,072 characters"],
             id="cell without end",
         ),
         pytest.param(

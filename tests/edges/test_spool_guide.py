@@ -46,7 +46,15 @@ def test_without_a_guide_nothing_is_given(tmp_path: Path) -> None:
     assert names_in(tmp_path) == {*FOLDERS, MARKER}
 
 
-@pytest.mark.parametrize("folder", sorted(FOLDERS))
+def test_a_root_whose_people_have_begun_to_drop_is_given_all_of_it(tmp_path: Path) -> None:
+    """They are new to it: nothing was made here yet."""
+    (tmp_path / "inbox/spring").mkdir(parents=True)
+    (tmp_path / "inbox/a.yaml").write_text("text: hi")
+    spool_on(tmp_path).check_root()
+    assert names_in(tmp_path) == {*FOLDERS, MARKER, EXAMPLE, HOWTO, SCHEMA}
+
+
+@pytest.mark.parametrize("folder", sorted({*FOLDERS} - {"inbox"}))
 def test_a_root_in_use_is_given_no_texts(tmp_path: Path, folder: str) -> None:
     """Its people know; the schema is for their editors."""
     (tmp_path / folder / "spring").mkdir(parents=True)

@@ -91,6 +91,20 @@ def test_sigterm_leaves_everything_resumable(tmp_path: Path) -> None:
         assert place.simulator.accepted_by_text() == {text: 1 for text, _clothes in WORKS}
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_once_that_is_stopped_before_the_end_says_so(tmp_path: Path, number: signal.Signals) -> None:
+    """What comes after it in a script must not take the videos for made; the next run makes them."""
+    with Place(tmp_path, render_seconds=NEVER) as place:
+        place.drop("x.yaml", job("hello"))
+        running = place.start("run", "--once")
+        running.until("job.exported")
+        running.process.send_signal(number)
+        assert running.end() == 130
+        place.simulator.advance(NEVER)
+        assert place.start("run", "--once").end() == 0
+        assert place.simulator.accepted_by_text() == {"hello": 1}
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_a_crowd_of_renders_shares_a_core_until_it_is_gone(tmp_path: Path) -> None:
     """As the system tells of the process's main thread."""

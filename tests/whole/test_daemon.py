@@ -17,6 +17,7 @@ from daemon.core.errors import (
     LinkExpired,
 )
 from daemon.core.messages import PauseSeen, RootFound, RootLost, ScanEnded
+from daemon.core.report import Stop
 from daemon.core.schedule import LOOKERS, LOOKS_SECONDS
 from daemon.dispatcher import SHORT_DOWNLOAD_SECONDS, STILL_LOOKS, Limits
 
@@ -541,6 +542,25 @@ def test_once_ends_when_everything_is_worked_off(tmp_path: Path) -> None:
     world.pass_time(15)
     assert world.dispatcher.is_finished
     assert world.dispatcher.failures == 0
+    world.kill()
+
+
+def test_once_that_is_stopped_is_interrupted_unless_all_was_done(tmp_path: Path) -> None:
+    """However early or late the stop comes."""
+    world = once(tmp_path)
+    world.mailbox.append(Stop())
+    world.settle()
+    assert world.dispatcher.is_finished
+    assert world.dispatcher.is_interrupted  # inbox/ was not even looked at
+    world.kill()
+    world.start()
+    world.drop("x.yaml", yaml_of("a"))
+    world.mailbox.append(ScanEnded((), 0, is_idle=True))
+    world.pass_time(20)
+    assert not world.dispatcher.is_interrupted
+    world.mailbox.append(Stop())
+    world.settle()
+    assert not world.dispatcher.is_interrupted
     world.kill()
 
 
