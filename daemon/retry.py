@@ -258,14 +258,14 @@ def _told(jobs: list[Job], earlier: dict[int, Job], batch: Batch) -> list[str]:
 
 
 _MADE: Final = "made already; not made again, and nothing more is paid"
-_GOES_ON: Final = "goes on with the render that was paid; nothing more is paid"
+_GOES_ON: Final = "the render that was paid goes on; nothing more is paid"
 _IN_DOUBT: Final = (
-    "whether it was paid is not known; it is not ordered again, and fails again, unless a person says so: "
+    "whether paid or not is not known; not ordered again, and failed again, unless a person says so: "
     "chromadrop retry --pay-again"
 )
-_PAID_TWICE: Final = "is ordered again, and perhaps paid a second time"
-_NOT_PAID_YET: Final = "was not accepted, nothing was paid; it is ordered again, and paid if it is accepted"
-_NEW: Final = "is new or changed; it is ordered and paid"
+_PAID_TWICE: Final = "ordered again, and perhaps paid a second time"
+_NOT_PAID_YET: Final = "not accepted before, nothing was paid; ordered again, and paid if accepted"
+_NEW: Final = "new or changed; ordered and paid"
 _FATES: Final = (_MADE, _GOES_ON, _NOT_PAID_YET, _NEW, _PAID_TWICE, _IN_DOUBT)
 
 

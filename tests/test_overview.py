@@ -132,9 +132,7 @@ def test_what_became_of_files_is_whole_at_80_columns(tmp_path: Path) -> None:
     overview = _gather(story)
     lines = _shown(overview, width=80).splitlines()
     [long] = [line.rstrip() for line in lines if "spring/" in line]
-    assert re.fullmatch(
-        r"  (\S+ )?\d\d:\d\d(:\d\d)? +failed/spring/.*…  0 videos, 4 failed \(4 perhaps paid\)", long
-    )
+    assert re.fullmatch(r"  (\S+ )?\d\d:\d\d(:\d\d)? +failed/spring/.*…  0 videos, 4 failed \(4 perhaps paid\)", long)
     assert len(long) <= 80
 
 

@@ -162,10 +162,10 @@ def test_a_star_of_the_shell_counts_a_file_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("history", "text"),
     [
-        (REFUSED, "was not accepted, nothing was paid; it is ordered again"),
-        (GAVE_UP, "goes on with the render that was paid; nothing more is paid"),
-        (REFUSED_AFTER, "goes on with the render that was paid; nothing more is paid"),
-        (IN_DOUBT, "whether it was paid is not known; it is not ordered again"),
+        (REFUSED, "not accepted before, nothing was paid; ordered again"),
+        (GAVE_UP, "the render that was paid goes on; nothing more is paid"),
+        (REFUSED_AFTER, "the render that was paid goes on; nothing more is paid"),
+        (IN_DOUBT, "whether paid or not is not known; not ordered again"),
     ],
 )
 def test_it_says_what_will_be_paid(tmp_path: Path, history: tuple[Event, ...], text: str) -> None:
@@ -185,7 +185,7 @@ def test_a_persons_word_lets_pay_again(tmp_path: Path, history: tuple[Event, ...
         assert retried.texts == (
             "1 video that may have been paid already may now be ordered, and paid, again",
             "1 video: made already; not made again, and nothing more is paid",
-            "1 video: is ordered again, and perhaps paid a second time",
+            "1 video: ordered again, and perhaps paid a second time",
         )
         _, jobs = story.claim("x.yaml", "text 0", "text 1")
     assert [job.state for job in jobs] == [State.QUEUED, State.DONE]
@@ -214,7 +214,7 @@ def test_an_edited_job_is_new(tmp_path: Path) -> None:
         _fail(story, "x.yaml", GAVE_UP)
         (story.paths.failed / "x.yaml").write_text(job_yaml("other words"))
         [retried] = _retry(story, "x")
-    assert retried.texts == ("is new or changed; it is ordered and paid",)
+    assert retried.texts == ("new or changed; ordered and paid",)
 
 
 def test_a_file_that_is_still_bad_is_put_back_with_a_warning(tmp_path: Path) -> None:

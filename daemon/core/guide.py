@@ -144,8 +144,8 @@ HOW TO GET A VIDEO    (한국어 설명은 아래에 있습니다)
    Make an empty file named PAUSE (no ending) in {inbox}/. Nothing new is ordered until it is removed.
 5. MANY VIDEOS
    A table (.csv; in Excel "CSV UTF-8"): the first row has the names language, text, model, clothes; each row below is
-   a video. What became of each row is beside the table in {names.done}/ or {failed}/, in .result.csv; if the table could
-   not be read at all, .error.txt says why.
+   a video. What became of each row is beside the table in {names.done}/ or {failed}/, in .result.csv; if the table
+   could not be read at all, .error.txt says why.
    A file _defaults.yaml in a folder of {inbox}/ gives language, model, clothes to all that is dropped there; put it
    there first, it stays. Then a plain text (.txt) in that folder is one video, and the text is what is said.
 6. QUESTIONS
@@ -185,8 +185,8 @@ def _korean(names: Names) -> str:
    {inbox}/에 PAUSE라는 빈 파일(확장자 없음)을 만드세요. 그 파일을 지울 때까지 새로 주문하지 않습니다.
 5. 여러 영상
    표(.csv, Excel에서는 "CSV UTF-8"): 첫 행에 language, text, model, clothes를 적고, 그 아래 한 행이 영상 하나입니다.
-   각 행의 결과는 {names.done}/ 또는 {failed}/에 있는 표 옆의 .result.csv에 있습니다. 표를 전혀 읽을 수 없었다면 그 이유가
-   .error.txt에 있습니다.
+   각 행의 결과는 {names.done}/ 또는 {failed}/에 있는 표 옆의 .result.csv에 있습니다. 표를 전혀 읽을 수 없었다면
+   그 이유가 .error.txt에 있습니다.
    {inbox}/의 폴더에 있는 _defaults.yaml은 그곳에 넣는 모든 작업의 language, model, clothes를 정합니다. 먼저 넣어 두면
    그대로 남습니다. 그러면 그 폴더의 텍스트 파일(.txt) 하나가 영상 하나가 되고, 그 내용을 말합니다.
 6. 문의

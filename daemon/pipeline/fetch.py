@@ -112,7 +112,7 @@ def _told_by_project(studio: Fetcher, job: Job) -> Refused | None:
     if not project.has_failed:
         return None
     said = f": {project.words}" if project.words else ""
-    credit = "; it names a credit of 0 for it, so perhaps none was taken: your account tells" if project.credit == 0 else ""
+    credit = "; by its credit of 0 perhaps nothing was taken: the account tells" if project.credit == 0 else ""
     return Refused(f"the cloud says that the render ended as {project.state}{said}{credit}")
 
 

@@ -163,7 +163,7 @@ class Simulator:
         body = await request.read()
         self.tally.strays.append(Stray(request.method, request.path, "Authorization" in request.headers, len(body)))
         self.told(Served("stray", f"{request.method} {request.path}", 404))
-        return await send(request, error_answer(404))
+        return await self.deliver(request, error_answer(404), None)
 
     def state(self) -> dict[str, Any]:
         """What was asked and what became of it, as ``GET /_simulator/state`` tells it."""
@@ -208,5 +208,9 @@ class Simulator:
 
 
 def origin_of(request: web.Request) -> str:
-    """``http://127.0.0.1:8765``, by whatever name it was reached."""
-    return f"{request.scheme}://{request.host}"
+    """``http://127.0.0.1:8765``, by whatever name it was reached; HTTP/1.0 need not say one."""
+    host = request.headers.get("Host", "").strip()
+    if not host and request.transport is not None:
+        address, port = request.transport.get_extra_info("sockname")[:2]
+        host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return f"{request.scheme}://{host}"

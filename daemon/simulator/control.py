@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from daemon.simulator.answers import error_answer, json_answer
 from daemon.simulator.faults import Fault
-from daemon.simulator.wire import send
 
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from daemon.simulator.answers import Answer
     from daemon.simulator.app import Simulator
 
 
@@ -33,9 +33,12 @@ class Control:
         router.add_post(f"{self.PREFIX}/clock", self.advance)
         router.add_post(f"{self.PREFIX}/tokens", self.revoke_tokens)
 
+    async def _deliver(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+        return await self.simulator.deliver(request, answer, None)
+
     async def state(self, request: web.Request) -> web.StreamResponse:
         """GET: what was asked and what became of it."""
-        return await send(request, json_answer(200, self.simulator.state()))
+        return await self._deliver(request, json_answer(200, self.simulator.state()))
 
     async def add_faults(self, request: web.Request) -> web.StreamResponse:
         """POST: one fault, or a list of them; all or none."""
@@ -43,28 +46,30 @@ class Control:
             words = json.loads(await request.read())
             faults = [Fault.read(each) for each in (words if isinstance(words, list) else [words])]
         except ValueError as error:
-            return await send(request, error_answer(400, str(error)))
+            return await self._deliver(request, error_answer(400, str(error)))
         self.simulator.faults.add(*faults)
-        return await send(request, json_answer(200, {"success": True, "faults": self.simulator.faults.to_list()}))
+        return await self._deliver(
+            request, json_answer(200, {"success": True, "faults": self.simulator.faults.to_list()})
+        )
 
     async def clear_faults(self, request: web.Request) -> web.StreamResponse:
         """DELETE: no more faults."""
         self.simulator.faults.clear()
-        return await send(request, json_answer(200, {"success": True}))
+        return await self._deliver(request, json_answer(200, {"success": True}))
 
     async def reset(self, request: web.Request) -> web.StreamResponse:
         """POST: forget every project, fault, and count; revoke every token."""
         self.simulator.reset()
-        return await send(request, json_answer(200, {"success": True}))
+        return await self._deliver(request, json_answer(200, {"success": True}))
 
     async def advance(self, request: web.Request) -> web.StreamResponse:
         """POST ``{"advance_seconds": 60}``: put the clock forward."""
         try:
             seconds = float(json.loads(await request.read())["advance_seconds"])
         except (ValueError, TypeError, KeyError):
-            return await send(request, error_answer(400, "advance_seconds must be a number."))
+            return await self._deliver(request, error_answer(400, "advance_seconds must be a number."))
         self.simulator.advance(seconds)
-        return await send(request, json_answer(200, {"success": True, "now": self.simulator.clock()}))
+        return await self._deliver(request, json_answer(200, {"success": True, "now": self.simulator.clock()}))
 
     async def revoke_tokens(self, request: web.Request) -> web.StreamResponse:
         """POST ``{"revoke": true}``: no token that was given out so far is good any more."""
@@ -73,6 +78,6 @@ class Control:
         except (ValueError, TypeError, KeyError):
             is_wanted = False
         if not is_wanted:
-            return await send(request, error_answer(400, "revoke must be true."))
+            return await self._deliver(request, error_answer(400, "revoke must be true."))
         self.simulator.credentials.tokens.revoke()
-        return await send(request, json_answer(200, {"success": True}))
+        return await self._deliver(request, json_answer(200, {"success": True}))

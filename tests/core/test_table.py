@@ -167,7 +167,8 @@ def test_places_are_lines_and_columns_of_the_file() -> None:
             id="open quote",
         ),
         pytest.param(
-            'language,text,model,clothes\nko,"a"b,M1,1\n', ["line 2, column 1 (row 2): text stands behind a closing quote"],
+            'language,text,model,clothes\nko,"a"b,M1,1\n',
+            ["line 2, column 1 (row 2): text stands behind a closing quote"],
             id="text behind a quote",
         ),
         pytest.param(

@@ -90,8 +90,10 @@ def test_the_project_is_asked_only_where_the_render_stands_still() -> None:
         (Project("p1", state="error"), "the cloud says that the render ended as error"),
         (
             Project("p1", state="cancelled", credit=0.0),
-            "the cloud says that the render ended as cancelled; it names a credit of 0 for it, so perhaps none was taken: "
-            "your account tells",
+            (
+                "the cloud says that the render ended as cancelled; "
+                "by its credit of 0 perhaps nothing was taken: the account tells"
+            ),
         ),
     ],
 )

@@ -144,7 +144,7 @@ def test_a_render_that_failed_ends_with_the_vendors_words(place: Place) -> None:
     assert place.start("run", "--once").end() == 1
     told = (place.root / "failed/x.yaml.error.txt").read_text()
     assert "Rendering failed: the script could not be synthesized." in told
-    assert "it names a credit of 0 for it" in told
+    assert "by its credit of 0 perhaps nothing was taken" in told
 
 
 def test_a_model_that_does_not_exist_costs_nothing(place: Place) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import email.utils
 import json
 import signal
 import socket
@@ -10,8 +11,9 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 import requests
@@ -126,6 +128,21 @@ def test_the_link_names_the_host_that_was_asked(client: Client) -> None:
     client.simulator.advance(HOUR)
     answer = client.look(key, headers=HEADERS | {"Host": "studio.example:99"})
     assert answer.json()["data"]["url"].startswith("http://studio.example:99/videos/")
+
+
+def test_the_link_names_our_port_where_the_client_names_no_host(client: Client) -> None:
+    """As HTTP/1.0 allows."""
+    key = client.accepted()
+    client.simulator.advance(HOUR)
+    address = urlsplit(client.base)
+    question = f"GET {address.path}/editor/progress/{key} HTTP/1.0\r\nAuthorization: some-key\r\n\r\n"
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(question.encode())
+        with connection.makefile("rb") as came:
+            answer = came.read()
+    link = json.loads(answer.partition(b"\r\n\r\n")[2])["data"]["url"]
+    assert urlsplit(link).netloc == address.netloc
+    assert client.download(link).status_code == 200
 
 
 def test_hundreds_of_polls_at_a_time(client: Client) -> None:
@@ -273,6 +290,15 @@ def test_methods_of_the_running_simulator(client: Client) -> None:
     client.simulator.refuse(60)
     with pytest.raises(requests.ConnectionError):
         client.export()
+
+
+@pytest.mark.parametrize("path", ["/_simulator/state", "/nowhere", "/api/odin/simple/video"])
+def test_every_answer_has_the_date_of_the_simulators_clock(client: Client, path: str) -> None:
+    """Also what the real cloud does not have, and what is not found."""
+    client.simulator.advance(30 * HOUR)
+    answer = client.http.get(urljoin(client.base, path), timeout=10)
+    ahead = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp() - time.time()
+    assert ahead == pytest.approx(30 * HOUR, abs=HOUR)
 
 
 def test_other_paths_are_remembered(client: Client) -> None:
