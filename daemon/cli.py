@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from daemon import VERSION
-from daemon.help_layout import HelpCommand, HelpContext
+from daemon.layout import HelpCommand, HelpContext, folded, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -213,6 +213,18 @@ def _console() -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_COLUMNS
     return console
+
+
+def _say(text: str, *, below: str | None = None) -> None:
+    """Print a line; on a terminal no word of it is cut.
+
+    Args:
+        text: to be printed.
+        below: before what has no room; None: as far in as the text of a second column, and a command is left whole.
+    """
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(text)
+    for line in folded(text, columns) if below is None else wrapped(text, columns, below=below):
+        click.echo(line)
 
 
 def _mark(*, is_ok: bool, is_warning: bool = False) -> str:
@@ -608,7 +620,7 @@ def _say_retried(name: str, texts: Sequence[str], *, is_back: bool) -> None:
     if is_back:
         click.echo(f"{_mark(is_ok=True)} {name} is back in inbox/")
         for text in texts:
-            click.echo(f"    {text}")
+            _say(f"    {text}", below="    ")
     else:
         click.echo(f"{_mark(is_ok=False)} {name}: {' '.join(texts)}", err=True)
 
@@ -834,15 +846,13 @@ def demo(config_path: Path | None, *, folder: Path, render_seconds: float) -> No
     with _ended_by_signals():
         try:
             place = show_piece.make_folder(Path.cwd() / folder)
-            click.echo(
-                f"Four job files lie in {_shown(place)}/inbox; one of them is bad on purpose. The daemon starts."
-            )
+            _say(f"Four job files lie in {_shown(place)}/inbox; one of them is bad on purpose. The daemon starts.")
             with _live(is_kept=False) as show:
                 ending = show_piece.play(place, render_seconds=render_seconds, environ=os.environ, show=show)
         except show_piece.DemoFailed as error:
             _fail(str(error), FAILED)
     for text in _ending_lines(ending):
-        click.echo(text)
+        _say(text, below=_QUOTED if text.startswith(_QUOTED) else None)
     sys.exit(FAILED if ending.unmet else FINE)
 
 
@@ -862,6 +872,9 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(number, old)
 
 
+_QUOTED: Final = "  | "
+
+
 def _ending_lines(ending: Ending) -> Iterator[str]:
     where = _shown(ending.folder)
     videos = ending.videos
@@ -878,7 +891,7 @@ def _ending_lines(ending: Ending) -> Iterator[str]:
     for name, text in ending.failed:
         yield ""
         yield f"{where}/failed/{name} failed, and {name}.error.txt beside it says:"
-        yield from (f"  | {line}".rstrip() for line in text.rstrip().splitlines())
+        yield from (f"{_QUOTED}{line}".rstrip() for line in text.rstrip().splitlines())
     yield ""
     yield from _farewell_lines(ending, where)
 

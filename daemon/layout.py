@@ -1,4 +1,4 @@
-r"""How ``--help`` is laid out: on a narrow terminal no line of an example or a table is cut where the terminal ends.
+r"""How lines are laid out: on a narrow terminal no word is cut where the terminal ends, not even in a table of --help.
 
 click leaves the lines of such a paragraph alone (it begins with ``\b``), however long they are
 (https://click.palletsprojects.com/en/stable/documentation/#escaping-click-s-wrapping).
@@ -26,7 +26,7 @@ class HelpFormatter(click.HelpFormatter):
         width = max(self.width - self.current_indent, _LEAST_COLUMNS)
         super().write_text(
             "\n\n".join(
-                "\n".join(short for line in paragraph.split("\n") for short in _folded(line, width))
+                "\n".join(short for line in paragraph.split("\n") for short in folded(line, width))
                 if paragraph.lstrip(" ").startswith(_LITERAL)
                 else paragraph
                 for paragraph in text.split("\n\n")
@@ -46,17 +46,18 @@ class HelpCommand(click.Command):
     context_class = HelpContext
 
 
-def _folded(line: str, width: int) -> list[str]:
+def folded(line: str, width: int) -> list[str]:
     """What a line means goes on below where it began, or below the example where there is no room beside it."""
     columns = _COLUMNS.match(line)
     if len(line) <= width or (columns is None and line.startswith(" ")):
         return [line]  # a command stays in one piece, to be copied
     begins = columns.end() if columns is not None else 0
     if begins <= width * 2 // 3:
-        return _wrapped(line, width, below=" " * begins)
+        return wrapped(line, width, below=" " * begins)
     below = " " * (len(line) - len(line.lstrip()) + 4)
-    return [line[:begins].rstrip(), *_wrapped(below + line[begins:], width, below=below)]
+    return [line[:begins].rstrip(), *wrapped(below + line[begins:], width, below=below)]
 
 
-def _wrapped(line: str, width: int, *, below: str) -> list[str]:
+def wrapped(line: str, width: int, *, below: str) -> list[str]:
+    """A line, and what of it has no room, below; with that before each of these."""
     return textwrap.wrap(line, width, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
