@@ -36,7 +36,7 @@ RESOLUTIONS: Final = ("4k", "1080", "720", "480")
 
 
 def _is_resolution(value: Any) -> bool:
-    return isinstance(value, str) and value in RESOLUTIONS
+    return str(value) in RESOLUTIONS if type(value) in {str, int} else False  # the documentation gives no type
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ V3: Final = Dialect(
     optional={
         "isExport": ("true or false", _is_boolean),
         "workspaceId": ("a string", _is_string),
-        "resolution": (f"one of {', '.join(RESOLUTIONS)}, as a string", _is_resolution),
+        "resolution": (f"one of {', '.join(RESOLUTIONS)}", _is_resolution),
         "webhookUrl": ("a URL", _is_url),
     },
     export_switch="isExport",  # the documented default is false, the samples send true

@@ -59,7 +59,7 @@ def test_what_is_not_exported_is_accepted_and_never_rendered(client: ClientV3, f
     assert (outcome.is_accepted, outcome.is_exported, outcome.version) == (True, False, "v3")
 
 
-@pytest.mark.parametrize("change", [{"resolution": 720}, {"isExport": "true"}, {"text": ""}, {"webhookUrl": "x"}])
+@pytest.mark.parametrize("change", [{"resolution": 2160}, {"isExport": "true"}, {"text": ""}, {"webhookUrl": "x"}])
 def test_an_invalid_export_is_refused(client: ClientV3, change: dict[str, Any]) -> None:
     """400 with code 4000, and nothing is accepted."""
     assert code_of(client.export(json=JOB | change)) == (400, 4000)
