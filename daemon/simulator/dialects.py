@@ -36,7 +36,7 @@ RESOLUTIONS: Final = ("4k", "1080", "720", "480")
 
 
 def _is_resolution(value: Any) -> bool:
-    return str(value) in RESOLUTIONS if type(value) in {str, int} else False  # the documentation gives no type
+    return type(value) in {str, int} and str(value) in RESOLUTIONS  # the documentation gives no type
 
 
 @dataclass(frozen=True, slots=True)
