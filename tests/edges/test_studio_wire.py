@@ -329,6 +329,54 @@ def test_one_thread_asks_for_all_before_it_waits_for_one(
         assert header(server.requests[-1], "Host") == f"127.0.0.1:{server.port}"
 
 
+INTERIM = [
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 102 Processing\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\nLink: </s.css>; rel=preload\r\n\r\n" * 3,
+]
+
+
+def _hinting(interim: bytes) -> Callable[[Peer], None]:
+    """Before each answer something that is none, and a while in which a client that took it for one would go on."""
+
+    def script(peer: Peer) -> None:
+        while request := peer.read_request():
+            peer.send(interim)
+            peer.server.closing.wait(0.05)
+            is_export = request.startswith(b"POST")
+            peer.answer(YES if is_export else _progress_of(request))
+
+    return script
+
+
+@pytest.mark.parametrize("interim", INTERIM)
+def test_what_only_says_that_an_answer_will_come_is_passed_over(
+    studio_at: Callable[..., Studio], interim: bytes
+) -> None:
+    """Each question has its own answer, alone and together, on one connection; an export that was accepted is."""
+    with WireServer(_hinting(interim)) as server:
+        studio = studio_at(server.url)
+        assert studio.export(BODY) == "p1"
+        assert [studio.look(str(number)).percent for number in range(1, 9)] == [*range(1, 9)]
+        assert [_together(studio, [str(number)]) for number in range(1, 9)] == [{str(n): n} for n in range(1, 9)]
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("interim", [b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", INTERIM[0] * 101])
+def test_a_connection_that_answers_with_nonsense_is_not_used_again(
+    studio_at: Callable[..., Studio], interim: bytes
+) -> None:
+    """Nobody knows which question the next answer is for; whether an export was accepted is not known either."""
+    with WireServer(_hinting(interim)) as server:
+        studio = studio_at(server.url)
+        with pytest.raises(CloudInDoubt):
+            studio.export(BODY)
+        for number in range(1, 4):
+            with pytest.raises(CloudDeferred):
+                studio.look(str(number))
+        assert server.connections == 4
+
+
 def test_together_and_alone_the_same_is_sent(studio_at: Callable[..., Studio]) -> None:
     """But for the order, in which nothing lies."""
     with WireServer(_serves) as server:
