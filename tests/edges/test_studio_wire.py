@@ -18,7 +18,7 @@ from daemon.core.errors import CloudDeferred, CloudInDoubt, CloudRefused
 from daemon.core.redact import Redactor
 from daemon.edges.studio import Studio
 from daemon.edges.studio.judge import Look
-from daemon.edges.studio.wire import ready_context
+from daemon.edges.studio.wire import Deadline, ready_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -197,6 +197,36 @@ def test_a_trickle_cannot_hold_a_call_for_ever(studio_at: Callable[..., Studio],
             studio.export(BODY)
         with pytest.raises(CloudDeferred):
             studio.look("p1")
+
+
+def test_what_has_come_while_the_process_was_frozen_is_read() -> None:
+    """For a moment, without waiting for more; a stream without an end is left all the same."""
+    now = [0.0]
+    pace = Deadline(lambda: now[0], total_seconds=20, read_seconds=10)
+    assert pace.wait_seconds() == 10
+    now[0] = 500.0
+    assert 0 < pace.wait_seconds() < 0.01
+    pace.on_bytes(1)
+    now[0] = 500.2
+    assert 0 < pace.wait_seconds() < 0.01
+    now[0] = 500.3
+    with pytest.raises(TimeoutError):
+        pace.wait_seconds()
+
+
+def test_an_answer_to_a_frozen_process_counts(studio_at: Callable[..., Studio]) -> None:
+    """Head and body lie there when it goes on, long after the end of its patience; nothing is in doubt."""
+    now = [0.0]
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        now[0] = 1000.0
+        peer.send(head("200 OK", {"Content-Length": str(len(long))}), long)
+        peer.hang()
+
+    long = YES + b" " * 20_000  # one packet, and more than one read
+    with WireServer(script) as server:
+        assert studio_at(server.url, clock=lambda: now[0]).export(BODY) == "p1"
 
 
 def test_a_connection_that_died_while_kept_alive_is_noticed_and_asked_again(

@@ -52,6 +52,8 @@ _NEVER_CONNECTED: Final = (
 
 _INTERIM: Final = range(100, 200)
 _MOST_INTERIM: Final = 100
+_LEFT_OVER_SECONDS: Final = 0.25
+_GLANCE_SECONDS: Final = 0.001
 _FILL_BYTES: Final = 64 * 1024  # TLS gives 16 KiB at a time; headers are read in smaller pieces, which never wait
 
 
@@ -72,20 +74,28 @@ class Pace(Protocol):
 
 
 class Deadline:
-    """The pace of an API call: so long for each read, and so long for all of them, whatever trickles in."""
+    """The pace of an API call: so long for each read, and so long for all of them, whatever trickles in.
 
-    __slots__ = ("_clock", "_end", "_read_timeout")
+    What has come when they are over is still read, for a moment: a process that was frozen has an answer waiting.
+    """
+
+    __slots__ = ("_clock", "_end", "_last", "_read_timeout")
 
     def __init__(self, clock: Callable[[], float], *, total_seconds: float, read_seconds: float) -> None:
         self._clock = clock
         self._end = clock() + total_seconds
+        self._last: float | None = None
         self._read_timeout = read_seconds
 
     def wait_seconds(self) -> float:
-        left = self._end - self._clock()
-        if left <= 0:
+        now = self._clock()
+        if now < self._end:
+            return min(self._end - now, self._read_timeout)
+        if self._last is None:
+            self._last = now + _LEFT_OVER_SECONDS
+        if now >= self._last:
             raise TimeoutError("the answer did not end in time")
-        return min(left, self._read_timeout)
+        return _GLANCE_SECONDS
 
     def on_silence(self) -> None:
         raise TimeoutError("no answer in time")
