@@ -6,10 +6,10 @@ import json
 import re
 from collections import deque
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, quote_plus
+from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 MASK: Final = "***"
 LIMIT: Final = 2_000
@@ -18,10 +18,28 @@ LEARNED_LIMIT: Final = 8
 """So many of the secrets that were learned last are known; a text may still quote one that was replaced."""
 
 _SHORT: Final = 4  # a shorter secret is only masked as a whole word, or it would eat half of every text
+_SIGNATURE: Final = 8  # characters; shorter ones sign nothing
 _TOKEN: Final = re.compile(r'[^\s"<>]+')  # none of these can stand in a URL unescaped (RFC 3986)
 _USERINFO: Final = re.compile(r"(:(?:\\?/){2})[^/?#\\]*@")  # JSON may have written the slashes as \/
-_QUERY: Final = re.compile(r"[?#]")
+_QUERY: Final = re.compile(r"[?#]|%(?:25)*(?:3[fF]|23)|\\u00(?:3[fF]|23)")
+"""Where a query or a fragment begins, also as a URL within a URL, or JSON, may write it."""
+_EQUALS: Final = re.compile(r"=|%(?:25)*3[dD]|\\u003[dD]")
+_SIGNING: Final = r"[\w.-]{0,32}(?:signature|credential|token|policy|access-?key)[\w.-]{0,32}"
+_SIGNED: Final = re.compile(rf"\b({_SIGNING}=)[^\s&\"<>]+", re.IGNORECASE)
+"""Part of a signed query without its ``?``, as an object store quotes it when it refuses one."""
+_SIGNED_ELEMENT: Final = re.compile(rf"(<({_SIGNING})>)[^<]+(?=</\2>)", re.IGNORECASE)
+"""The same as XML, such as S3's ``SignatureProvided``."""
 _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+
+
+def link_secrets(url: str) -> list[str]:
+    """What a link may be signed with: its query, and each value in it that is long enough to be no ordinary word."""
+    try:
+        query = urlsplit(url).query
+    except ValueError:
+        return []
+    values = [value for _name, value in parse_qsl(query) if len(value) >= _SIGNATURE]
+    return [found for found in (query, *values) if found]
 
 
 def clean_credential(text: str) -> str:
@@ -66,8 +84,14 @@ class Redactor:
         """The text on one line of at most `LIMIT` characters, without secrets, user names, queries, fragments."""
         secrets = self._pattern()
         masked = _TOKEN.sub(_without_query, _without_secrets(secrets, text))
+        masked = _SIGNED_ELEMENT.sub(rf"\1{MASK}", _SIGNED.sub(rf"\1{MASK}", masked))
         line = _without_secrets(secrets, _UNSAFE.sub(_escaped, masked))  # escaping could have spelled one
         return line if len(line) <= LIMIT else line[: LIMIT - 1] + "…"
+
+    def hiding(self, secrets: Iterable[str]) -> Callable[[str], str]:
+        """The same for texts about one thing that has secrets of its own; these are not learned."""
+        pattern = _pattern_of(secrets)
+        return lambda text: self(_without_secrets(pattern, text))
 
     def __repr__(self) -> str:
         return f"Redactor({len(_stripped((*self._given, *self._learned)))} secrets)"
@@ -123,7 +147,7 @@ def _without_query(match: re.Match[str]) -> str:
     if start is None or start.end() == len(token):
         return token
     has_path = "/" in token[: start.start()]
-    return token[: start.end()] + MASK if has_path or "=" in token[start.end() :] else token
+    return token[: start.end()] + MASK if has_path or _EQUALS.search(token, start.end()) else token
 
 
 def _escaped(match: re.Match[str]) -> str:

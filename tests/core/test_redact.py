@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.core.redact import LEARNED_LIMIT, LIMIT, MASK, Redactor, clean_credential
+from daemon.core.redact import LEARNED_LIMIT, LIMIT, MASK, Redactor, clean_credential, link_secrets
 
 SECRETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="*"), min_size=4)
 URL_LETTERS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+,;=:@/", max_size=30)
@@ -27,6 +27,17 @@ def test_no_text_keeps_a_secret(secret: str, before: str, after: str) -> None:
         assert quote(secret, safe="") not in cleaned
 
 
+def test_a_text_about_a_link_hides_what_the_link_is_signed_with() -> None:
+    """In whatever shape it is quoted; nothing is learned by it."""
+    redact = Redactor([])
+    link = "https://h/x.mp4?Expires=17&Policy=a%2Fb%2Bcdefgh&Key-Pair-Id=K2"
+    hidden = redact.hiding(link_secrets(link))
+    assert hidden("it said 17: a/b+cdefgh is no a%2Fb%2Bcdefgh") == f"it said 17: {MASK} is no {MASK}"
+    assert redact("it said a/b+cdefgh") == "it said a/b+cdefgh"
+    for nothing in ("", "https://h/x.mp4", "https://[h/x?a=12345678"):
+        assert redact.hiding(link_secrets(nothing))("as it was") == "as it was"
+
+
 @given(st.text())
 def test_one_message_is_one_bounded_printable_line(text: str) -> None:
     """No control character, no line separator, no surrogate, and no more than the limit comes out."""
@@ -39,7 +50,7 @@ def test_one_message_is_one_bounded_printable_line(text: str) -> None:
 @given(URL_LETTERS, st.sampled_from("?#"), URL_LETTERS)
 def test_a_url_loses_its_query_and_fragment(path: str, mark: str, query: str) -> None:
     """Whatever a URL has after ? or # is gone, host and path before it stay."""
-    cleaned = Redactor([])(f"see https://h.example/{path.replace('@', '')}{mark}SIGNATURE{query} now")
+    cleaned = Redactor([])(f"see https://h.example/{path.replace('@', '').replace('%', '')}{mark}SIGNATURE{query} now")
     assert "SIGNATURE" not in cleaned
     assert cleaned.startswith("see https://h.example/")
     assert cleaned.endswith(f"{mark}{MASK} now")
@@ -58,6 +69,18 @@ def test_a_url_loses_its_query_and_fragment(path: str, mark: str, query: str) ->
         ('{"url":"https:\\/\\/u:p@h\\/p?sig=1","msg":"no"}', '{"url":"https:\\/\\/***@h\\/p?***","msg":"no"}'),
         ("x.mp4?Signature=abc", "x.mp4?***"),
         ("Is it 5 or 6? Really?", "Is it 5 or 6? Really?"),
+        ("for https%3A%2F%2Fh%2Fx.mp4%3FX-Amz-Signature%3Dabc today", "for https%3A%2F%2Fh%2Fx.mp4%3F*** today"),
+        ("https%253A%252F%252Fh%252Fx%253fs%253dabc", "https%253A%252F%252Fh%252Fx%253f***"),
+        ('{"url":"https://h/x.mp4\\u003fs\\u003dabc"}', '{"url":"https://h/x.mp4\\u003f***"}'),
+        (
+            "<Code>No</Code><SignatureProvided>abc</SignatureProvided>",
+            "<Code>No</Code><SignatureProvided>***</SignatureProvided>",
+        ),
+        (
+            "GET /x.mp4 X-Amz-Credential=AK%2F1&X-Amz-Date=2026&x-amz-signature=abc",
+            "GET /x.mp4 X-Amz-Credential=***&X-Amz-Date=2026&x-amz-signature=***",
+        ),
+        ("your signature is wrong, 100%23 sure", "your signature is wrong, 100%23 sure"),
         ("job #3 is wrong", "job #3 is wrong"),
         ("one\ntwo\x1b[31m\u202e", "one\\ntwo\\x1b[31m\\u202e"),
     ],

@@ -365,6 +365,18 @@ def test_what_the_stores_answers_become(
     assert error.retry_after_seconds == (7 if is_outage else None)
 
 
+@pytest.mark.parametrize("code", [403, 503, 418])
+def test_what_a_store_says_of_a_signature_is_not_repeated(studio: Studio, part: Path, code: int) -> None:
+    """S3 quotes the signature, and what it was made of, in an answer of its own shape."""
+    body = b"<Error><Code>SignatureDoesNotMatch</Code><Given>c2lnbmF0dXJl</Given></Error>"
+    with WireServer(_once(head(f"{code} X", {"Content-Length": str(len(body))}) + body)) as server:
+        url = f"{server.url}/x.mp4?s=c2lnbmF0dXJl"
+        with pytest.raises(StudioError) as caught:
+            studio.download(url, part, should_stop=never)
+    assert "SignatureDoesNotMatch" in str(caught.value)
+    assert "c2lnbmF0dXJl" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"<?xml version='1.0'?><Error/>", b"<html>Sign in</html>", b"{}", VIDEO[:-1], VIDEO + b"x"]
 )

@@ -29,6 +29,7 @@ import urllib3
 
 from daemon.core.errors import CloudDeferred, FilingDeferred, LinkExpired
 from daemon.core.record import dataclass
+from daemon.core.redact import link_secrets
 from daemon.edges.studio.judge import BUSY, Answer, Judge
 from daemon.edges.studio.values import is_usable_url
 from daemon.edges.studio.whole import why_not_whole
@@ -654,9 +655,10 @@ class Downloader:
         with suppress(*NETWORK_ERRORS, ValueError, CloudDeferred):
             body = response.raw.read(_ERROR_BYTES, decode_content=True)
         answer = Answer(http, response.headers, body)
+        redact = self._redactor.hiding(link_secrets(response.url or ""))  # an object store quotes what it refuses
         if http in BUSY:
-            return self._judge.deferred_by(answer)
-        words = answer.words(self._redactor)
+            return self._judge.deferred_by(answer, redact)
+        words = answer.words(redact)
         said = f": {words}" if words else ""
         if http in _EXPIRED:
             return LinkExpired(self._redactor(f"the video's link is no longer good (HTTP {http}){said}"))

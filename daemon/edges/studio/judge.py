@@ -158,7 +158,7 @@ class Answer:
         document = self.document
         return (_excerpt(self.body) if document is None else _message_of(document))[:_MESSAGE_LIMIT]
 
-    def words(self, redactor: Redactor) -> str:
+    def words(self, redactor: Callable[[str], str]) -> str:
         """The message, redacted, and short enough to be quoted."""
         return quotation(self.message, redactor)
 
@@ -330,10 +330,10 @@ class Judge:
             if not deferred.is_bounded:
                 raise
 
-    def deferred_by(self, answer: Answer) -> CloudDeferred:
-        """The deferral that a 408, 425, 429, or 503 asks for."""
+    def deferred_by(self, answer: Answer, redactor: Callable[[str], str] | None = None) -> CloudDeferred:
+        """The deferral that a 408, 425, 429, or 503 asks for; its words through another redactor, if there is one."""
         wait = retry_after_seconds(answer.headers, now=self._wall_clock(), cap_seconds=self._cap)
-        reason = self._text("the cloud is busy", answer)
+        reason = self._text("the cloud is busy", answer, redactor)
         return CloudDeferred(reason, retry_after_seconds=wait, is_outage=True)
 
     def _accepted(self, answer: Answer) -> str | None:
@@ -387,9 +387,9 @@ class Judge:
         if is_credential:
             raise AccountTroubled(self._text("the credential was refused", answer), is_credential=True)
 
-    def _text(self, what: str, answer: Answer) -> str:
+    def _text(self, what: str, answer: Answer, redactor: Callable[[str], str] | None = None) -> str:
         code = "" if answer.code is None else f", code {answer.code}"
-        words = answer.words(self._redactor)
+        words = answer.words(redactor or self._redactor)
         said = f": {words}" if words else ""
         broken = f" ({answer.broken})" if answer.broken else ""
         return self._redactor(f"{what} (HTTP {answer.http}{code}){broken}{said}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from daemon.core.redact import Redactor
+    from collections.abc import Callable
 
 WORDS_LIMIT: Final = 300
 """Characters of the longest quotation."""
@@ -109,7 +109,7 @@ def _in_utc(when: datetime) -> datetime:
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def quotation(text: str, redactor: Redactor) -> str:
+def quotation(text: str, redactor: Callable[[str], str]) -> str:
     """What the vendor said, on one line, redacted, and short enough to be quoted.
 
     In this order: a secret that was cut in two cannot be recognised any more.
