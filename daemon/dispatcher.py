@@ -53,6 +53,7 @@ from daemon.core.messages import (
     ScanEnded,
 )
 from daemon.core.model_check import Verdict
+from daemon.core.patience import Patience
 from daemon.core.record import dataclass
 from daemon.core.report import (
     CatalogueRead,
@@ -85,6 +86,7 @@ from daemon.core.schedule import (
     looks_at_once,
     next_look,
 )
+from daemon.core.suspicion import Suspicion
 from daemon.core.video_name import default_template, numbered
 from daemon.edges.ledger import NOTHING_EARLIER, Entry, Work
 from daemon.lending import Lending
@@ -118,7 +120,6 @@ ONCE_PATIENCE_SECONDS: Final = 300.0
 """``run --once`` ends when the cloud or the root has been away for so long; all of it is resumable."""
 STOP_LEDGER_SECONDS: Final = 20.0
 """After SIGTERM, a ledger that cannot be written is waited for so long."""
-DOWNLOADS_IN_A_ROW: Final = 50
 """After so many deferrals in a row, outages apart, a download is given up; it costs nothing to try again."""
 SHORT_DOWNLOAD_SECONDS: Final = 1.0
 """Where the last download took less, from our order to our hearing of its end, the next ones are ordered ahead."""
@@ -431,6 +432,9 @@ class Dispatcher:
         self._is_look_elsewhere_due = False
         self._room = Room(ledger)
         self._lending = Lending(ledger=ledger, desk=self)
+        self._suspicion = Suspicion()
+        self._seen_project: str | None = None  # the last of which the cloud has told us something
+        self._patience = Patience()
         self._tracing = Tracing(studio=studio, ledger=ledger, jobs=self._jobs, errand=self.errand, ends=self)
         self._models = ModelsWatch(models, self, ledger.read_note(NOTE) if models is not None else None)
         self._notifying = Notifying(
@@ -640,7 +644,8 @@ class Dispatcher:
 
     def _measure_absence(self, now: Instant) -> None:
         """How long the cloud, the root, or a shared ledger has been away, for a run that is to end."""
-        if self._cloud_reason is None and self._root_reason is None and self._cut_reason is None:
+        is_cloud_there = self._cloud_reason is None and not self._patience.are_videos_away
+        if is_cloud_there and self._root_reason is None and self._cut_reason is None:
             self._away_since = None
         elif self._away_since is None:
             self._away_since = now.monotonic
@@ -801,6 +806,8 @@ class Dispatcher:
             self._rendering.discard(job.id)
             self._links.pop(job.id, None)
         if after.state.is_settled:
+            self._suspicion.clear(job.id)
+            self._patience.forget(job.id)
             self._on_settled(after, now)
         return after
 
@@ -1325,22 +1332,57 @@ class Dispatcher:
             # No free call tells about credit: one export is let through.
             self._gate = self._gate.half_opened()
             return
-        project_id = next((self._jobs[job_id].project_id for job_id in self._rendering), None)
-        self._act(lambda: self._crew.look(lambda: fetch.probe(self._studio, project_id)))
+        self._probe()
+
+    def _probe(self, for_job: int | None = None) -> None:
+        project_id = self._witness()
+        self._act(lambda: self._crew.look(lambda: fetch.probe(self._studio, project_id, for_job)))
+
+    def _witness(self) -> str | None:
+        """A project that exists, and that has nothing to do with what is wrong, if there is one.
+
+        One that does not exist would be no witness where another is accused: who asks for it may be told so by a cloud
+        that has not looked at the credential.
+        """
+        found = self._suspicion.unsuspected(self._rendering)
+        if found is not None:
+            return self._jobs[found].project_id
+        return self._seen_project or next((self._jobs[job_id].project_id for job_id in self._rendering), None)
 
     def _on_probed(self, message: Probed, now: Instant) -> None:
+        if message.for_job is not None:
+            self._on_probed_for(message.for_job, message.outcome, now)
+            return
         if isinstance(message.outcome, Troubled):
             self._on_trouble(message.outcome, now)
             return
         if message.outcome is not None:
             self._gate = replace(self._gate, probe_at=now.monotonic + PROBE_SECONDS)
             return
+        self._suspicion.account_is_well()
         were_looks_held, self._are_looks_held = self._are_looks_held, False
         if were_looks_held or not self._queue:
             self._on_account_well(now)
             self._gate = self._gate.opened()
         else:
             self._gate = self._gate.half_opened()
+
+    def _on_probed_for(self, job_id: int, outcome: Troubled | Deferred | None, now: Instant) -> None:
+        """A look at this job was refused as if the account, which had been well, were in trouble: is it again?"""
+        job = self._jobs.get(job_id)
+        if job is None or job.state is not State.RENDERING:
+            return
+        if isinstance(outcome, Troubled):
+            self._suspicion.account_is_not_well()
+            self._hold_looks(job, outcome, now)
+        else:
+            own = Deferred(self._suspicion.reason(job_id), is_bounded=True)
+            self._defer_render(job, outcome or own, now)
+
+    def _hold_looks(self, job: Job, outcome: Troubled, now: Instant) -> None:
+        self._are_looks_held = True
+        self._on_trouble(outcome, now)
+        heapq.heappush(self._looks, (now.monotonic, job.id))
 
     def _on_outage(self, reason: str) -> None:
         if self._cloud_reason is None:
@@ -1411,6 +1453,9 @@ class Dispatcher:
         job = self._jobs[message.job_id]
         outcome = message.outcome
         self._meter.looked(now.monotonic - due)
+        if isinstance(outcome, Progressed | Rendered):
+            self._suspicion.clear(job.id)
+            self._seen_project = job.project_id
         if isinstance(outcome, Progressed):
             self._on_answer()
             self._on_progressed(job, outcome, due, now)
@@ -1426,11 +1471,14 @@ class Dispatcher:
             self._fail("job.refused", job, outcome, now)
         elif isinstance(outcome, Troubled):
             self._meter.deferred(outcome)
-            self._are_looks_held = True
-            self._on_trouble(outcome, now)
-            heapq.heappush(self._looks, (now.monotonic, job.id))
+            self._suspicion.accuse(job.id, outcome.reason)
+            if self._suspicion.is_own(job.id):
+                self._probe(for_job=job.id)
+            else:
+                self._hold_looks(job, outcome, now)
         else:
-            self._defer_render(job, outcome, now, is_rendered=job.id not in self._rendering)
+            self._meter.deferred(outcome)
+            self._defer_render(job, outcome, now)
 
     def _on_progressed(self, job: Job, outcome: Progressed, due: float, now: Instant) -> None:
         if self._give_up_if_late(job, now):
@@ -1457,30 +1505,53 @@ class Dispatcher:
         self._fail("job.gave_up", job, GaveUp(f"{words}; {job.reason}" if job.reason else words), now)
         return True
 
-    def _defer_render(self, job: Job, outcome: Deferred, now: Instant, *, is_rendered: bool) -> None:
-        self._meter.deferred(outcome)
+    def _defer_render(self, job: Job, outcome: Deferred, now: Instant) -> None:
+        """A look has found nothing out."""
+        if outcome.is_outage:
+            self._patience.on_outage(job.id)
+            self._on_outage(outcome.reason)
+        else:
+            self._still[job.id] = self._still.get(job.id, 0) + 1
+        self._defer(job, outcome, now, is_over=not outcome.is_outage and self._is_over(job, now))
+
+    def _is_over(self, job: Job, now: Instant) -> bool:
+        """Whether a look that was answered, but told nothing, is one too many."""
+        if job.id not in self._rendering:  # it has been at 100 %, and what it is looked at for is the link
+            return self._patience.on_download_failed(job.id, is_outage=False)
+        limit = self.limits.render_timeout_seconds
+        is_late = is_past_deadline(job.exported_at, now.wall, limit)
+        return is_late and self._patience.is_over(job.id, now.monotonic, limit)
+
+    def _defer_download(self, job: Job, outcome: Deferred, now: Instant) -> None:
+        """The cloud has given a link, but no video came of it; that its server is away makes the cloud not so."""
         if outcome.is_ours:
             self._folder_waits.wait(("video", job.id), outcome.reason, now)
+            is_over = False
+        else:
+            is_over = self._patience.on_download_failed(job.id, is_outage=outcome.is_outage)
+        self._defer(job, outcome, now, is_over=is_over)
+
+    def _defer(self, job: Job, outcome: Deferred, now: Instant, *, is_over: bool) -> None:
         after = advance(job, outcome, now.wall)
         self._jobs[job.id] = after
-        if not outcome.is_outage:
-            self._still[job.id] = self._still.get(job.id, 0) + 1
-        if outcome.is_outage:
-            self._on_outage(outcome.reason)
-        elif after.refusals >= REFUSALS_IN_A_ROW:
+        if after.refusals >= REFUSALS_IN_A_ROW:
             self._fail("job.refused", after, Refused(outcome.reason), now)
             return
-        elif is_rendered and after.deferrals >= DOWNLOADS_IN_A_ROW and not outcome.is_ours:
-            reason = f"the video could not be downloaded after {after.deferrals} tries: {outcome.reason}"
-            self._fail("job.gave_up", after, GaveUp(reason), now)
-            return
-        elif not is_rendered and self._give_up_if_late(after, now):
+        if is_over:
+            self._fail("job.gave_up", after, GaveUp(self._why_over(after, outcome)), now)
             return
         if outcome.reason != job.reason:
             self._work.change_job(job, after)
             self._enter("job.deferred", now, after, reason=outcome.reason)
         wait = back_off(after.deferrals, self.limits.poll_seconds, retry_after_seconds=outcome.retry_after_seconds)
         heapq.heappush(self._looks, (now.monotonic + wait, job.id))
+
+    def _why_over(self, job: Job, outcome: Deferred) -> str:
+        failures = self._patience.failures(job.id)
+        if failures:
+            return f"the video could not be downloaded after {failures} tries: {outcome.reason}"
+        limit = self.limits.render_timeout_seconds
+        return f"the render has no end after {limit:g} s: {outcome.reason}"
 
     def _start_downloads(self, now: Instant) -> None:
         while self._to_download and self._can_download:
@@ -1540,12 +1611,14 @@ class Dispatcher:
         job = self._jobs[message.job_id]
         outcome = message.outcome
         if isinstance(outcome, Downloaded):
+            self._patience.on_downloaded()
             self._meter.made(now.wall - self._files[job.batch_id].claimed_at)
             self._enter_video(self._apply(job, outcome, now), now)
         elif self._cut_reason is not None:
             heapq.heappush(self._looks, (now.monotonic, job.id))  # cut by us
         elif not self.is_stopping:
-            self._defer_render(job, outcome, now, is_rendered=True)
+            self._meter.deferred(outcome)
+            self._defer_download(job, outcome, now)
 
     def _enter_video(self, done: Job, now: Instant) -> None:
         video = done.video

@@ -68,9 +68,10 @@ class DownloadEnded:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """A probe of the account has ended: None when all is well."""
+    """A probe of the account has ended: None when all is well; for one job, or for all."""
 
     outcome: Troubled | Deferred | None
+    for_job: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,17 +154,23 @@ def look_together(studio: Fetcher, jobs: Sequence[Job]) -> Iterator[LooksEnded]:
         yield LooksEnded((), tuple(job.id for job in left.values()))
 
 
-def probe(studio: Fetcher, project_id: str | None) -> Probed:
-    """Ask, free of charge, whether the account is well again."""
+def probe(studio: Fetcher, project_id: str | None, for_job: int | None = None) -> Probed:
+    """Ask, free of charge, whether the account is well.
+
+    Args:
+        studio: the cloud.
+        project_id: one that exists makes the best test; None where none is known.
+        for_job: the number of the job on whose behalf it is asked, if there is one.
+    """
     try:
         studio.probe(project_id)
     except CloudDeferred as error:
-        return Probed(_deferred(error))
+        return Probed(_deferred(error), for_job)
     except AccountTroubled as error:
-        return Probed(Troubled(error.reason, is_credential=error.is_credential))
+        return Probed(Troubled(error.reason, is_credential=error.is_credential), for_job)
     except Exception as error:  # noqa: BLE001 - the top of a worker
-        return Probed(Deferred(f"an error in chromadrop itself while probing: {type(error).__name__}"))
-    return Probed(None)
+        return Probed(Deferred(f"an error in chromadrop itself while probing: {type(error).__name__}"), for_job)
+    return Probed(None, for_job)
 
 
 def download(
