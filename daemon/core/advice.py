@@ -31,14 +31,14 @@ MEND_KOREAN: Final = "파일을 고쳐서 inbox/로 다시 옮기세요. 파일�
 def _word(name: str) -> str:
     """How a person says in this kind of job file that a job may be paid again."""
     if is_table(name):
-        return "write  true  into the column  pay_again  of its row"
-    return "add the line  pay_again: true  to the job"
+        return "see that its row has  true  in the column  pay_again"
+    return "see that the job has the line  pay_again: true"
 
 
 def _word_korean(name: str) -> str:
     if is_table(name):
-        return "그 행의 pay_again 열에 true를 적고"
-    return "그 작업에 pay_again: true 줄을 넣고"
+        return "그 행의 pay_again 열에 true가 있게 하고"
+    return "그 작업에 pay_again: true 줄이 있게 하고"
 
 
 def what_to_do(failure: Failure | None, name: str) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ def what_to_do(failure: Failure | None, name: str) -> tuple[str, ...]:
         return (
             "look into the AI Studios account whether this video was made and paid.",
             "chromadrop never asks for it again by itself. To order it again, and perhaps pay twice,",
-            f"{_word(name)} and {again}",
+            f"{_word(name)}, and {again}",
             f"(or say: chromadrop retry --pay-again {name}).",
         )
     if failure is Failure.GAVE_UP:
@@ -63,7 +63,7 @@ def what_to_do(failure: Failure | None, name: str) -> tuple[str, ...]:
     if failure is Failure.REFUSED_AFTER:
         return (
             f"{again}; it asks for the same render again and pays nothing.",
-            f"If the render is lost for good, {_word(name)} to order it anew.",
+            f"If the render is lost for good, {_word(name)}, to order it anew.",
         )
     return (f"change what the cloud refused, and {again}.",)
 

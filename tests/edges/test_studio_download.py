@@ -434,6 +434,14 @@ def test_a_store_that_cannot_be_reached_is_an_outage(studio: Studio, part: Path)
     assert error.is_outage
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".test", "*.test"])
+def test_a_link_to_what_can_be_no_host_is_refused_at_last(studio: Studio, part: Path, host: str) -> None:
+    """No waiting helps; it is no outage, for nobody is away."""
+    with pytest.raises(CloudDeferred) as caught:
+        studio.download(f"http://{host}/x.mp4?Signature=abc", part, should_stop=never)
+    assert (caught.value.is_outage, caught.value.is_bounded) == (False, True)
+
+
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\n", head("200 OK", {"Content-Length": "999"}) + FTYP])
 def test_a_stall_is_deferred(part: Path, sent: bytes) -> None:
     """Silence longer than the read timeout, in the headers or in the body."""

@@ -362,6 +362,7 @@ def test_what_was_never_sent_is_deferred_and_the_rest_in_doubt(
         ({"progress": 100.0, "videoUrl": "http://h/x.mp4"}, Look(100, "http://h/x.mp4")),
         ({"progress": 100, "url": "", "videoUrl": " https://h/x.mp4 "}, Look(100, "https://h/x.mp4")),
         ({"progress": 250, "url": "https://h/x.mp4"}, Look(100, "https://h/x.mp4")),
+        ({"progress": 100, "url": "https://h/my video.mp4?s=1"}, Look(100, "https://h/my%20video.mp4?s=1")),
     ],
 )
 def test_a_look_tells_how_far_the_render_is(
@@ -407,6 +408,42 @@ def test_a_look_that_makes_no_sense_is_deferred(
     error = _look_error(studio, cloud, http, body, headers={"Location": "/x"})
     assert isinstance(error, CloudDeferred)
     assert (error.is_outage, error.is_bounded) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("inner", "words"),
+    [
+        ({}, "the cloud gave no link to the video yet"),
+        ({"url": "", "videoUrl": None}, "the cloud gave no link to the video yet"),
+        ({"url": "/x.mp4?s=secret"}, "the cloud's link to the video is no web address: /x.mp4?***"),
+        ({"url": "", "videoUrl": ["https://h/x.mp4"]}, "the cloud's link to the video is no web address: [\"https"),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_told_from_one_that_is_not_there(
+    studio: Studio, cloud: responses.RequestsMock, inner: dict[str, object], words: str
+) -> None:
+    """Whoever reads it can tell the vendor what is wrong; its signature is not told."""
+    error = _look_error(studio, cloud, *_yes(progress=100, **inner))
+    assert words in str(error)
+    assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            b'{"success": "true", "data": {"key": "p17"}}',
+            "does not say that it was accepted, but names the project p17",
+        ),
+        (b'{"success": false, "data": {"key": "p17"}}', "does not say that it was accepted, but names the project p17"),
+        (b'{"success": true, "data": {}}', "has no usable project id"),
+    ],
+)
+def test_a_project_that_an_answer_in_doubt_names_is_told(
+    studio: Studio, cloud: responses.RequestsMock, body: bytes, words: str
+) -> None:
+    """So that a person can look for it in the account."""
+    assert words in str(_export_error(studio, cloud, 200, body))
 
 
 @pytest.mark.parametrize(("http", "body"), [(404, b""), (400, b"<p>"), (410, b"{}"), _no(msg="no such project")])

@@ -94,10 +94,10 @@ def test_an_invalid_file_is_explained() -> None:
     [
         (REFUSED, "no", 'the cloud says no (HTTP 400): "unknown model"', "change what the cloud refused, and move x"),
         (IN_DOUBT, "unknown", "the answer was lost", "look into the AI Studios account"),
-        (IN_DOUBT, "unknown", "the answer was lost", "add the line pay_again: true to the job"),
+        (IN_DOUBT, "unknown", "the answer was lost", "see that the job has the line pay_again: true, and move x.yaml"),
         (IN_DOUBT, "unknown", "the answer was lost", "chromadrop retry --pay-again x.yaml"),
         (REFUSED_AFTER, "yes", "not found", "asks for the same render again and pays nothing"),
-        (REFUSED_AFTER, "yes", "not found", "add the line pay_again: true"),
+        (REFUSED_AFTER, "yes", "not found", "see that the job has the line pay_again: true, to order"),
         (GAVE_UP, "yes", "no end after 3600 s", "goes on waiting for the same render and pays nothing"),
     ],
 )  # fmt: skip

@@ -65,7 +65,7 @@ def test_a_failed_row_says_why(world: World) -> None:
     assert first == ("first", "failed", "", "'=cmd|'/c calc'!A1", "no")
     assert (second[1], second[4]) == ("failed", "unknown")
     assert third == ("third", "done", "videos/works-3.mp4", "", "yes")
-    assert "into the column  pay_again  of its row" in world.error("failed/works.csv")
+    assert "see that its row has  true  in the column  pay_again" in world.error("failed/works.csv")
 
 
 def test_a_table_dropped_again_continues(world: World) -> None:

@@ -26,6 +26,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
+from requests.exceptions import InvalidProxyURL
 
 from daemon.core.errors import CloudDeferred, FilingDeferred, LinkExpired
 from daemon.core.record import dataclass
@@ -551,7 +552,8 @@ class Downloader:
             is_unsent = attempt.was_never_sent(error)
             what = "cannot reach" if is_unsent else "no answer from"
             text = self._redactor(f"downloading: {what} {urlsplit(url).hostname}: {describe(error)}")
-            raise CloudDeferred(text, is_outage=is_unsent) from None
+            is_no_address = is_unsent and isinstance(error, ValueError) and not isinstance(error, InvalidProxyURL)
+            raise CloudDeferred(text, is_outage=is_unsent and not is_no_address, is_bounded=is_no_address) from None
 
     def _ask(
         self, request: requests.PreparedRequest, origin: str, adapter: StudioAdapter, attempt: Attempt

@@ -241,7 +241,11 @@ class Judge:
             return Look(percent, None)
         url = next((url for key in self._dialect.url_keys if (url := url_of(found.get(key)))), None)
         if url is None:
-            raise CloudDeferred("the render is at 100 %, but the cloud gave no link to the video yet")
+            given = next((link for key in self._dialect.url_keys if (link := found.get(key))), None)
+            if given is None:
+                raise CloudDeferred("the render is at 100 %, but the cloud gave no link to the video yet")
+            words = quotation(written(given), self._redactor)
+            raise CloudDeferred(f"the render is at 100 %, but the cloud's link to the video is no web address: {words}")
         return Look(percent, url)
 
     def project(self, answer: Answer, project_id: str) -> Project:
@@ -344,7 +348,10 @@ class Judge:
         success, project_id = document.get("success"), self._project_id(document)
         if success is True and project_id is not None:
             return project_id
-        if success is not False or project_id is not None:
+        if project_id is not None:
+            named = f"the answer to the export does not say that it was accepted, but names the project {project_id}"
+            raise CloudInDoubt(self._text(named, answer))
+        if success is not False:
             raise CloudInDoubt(self._text("the answer to the export has no usable project id", answer))
         if answer.code in _SERVER_CODES:  # the vendor's way to write 500 (API.md)
             raise CloudInDoubt(self._text("the cloud answered the export with an error", answer))

@@ -70,8 +70,8 @@ def is_usable_url(url: str) -> bool:
 
 
 def url_of(value: object) -> str | None:
-    """A web address, without the white space around it."""
-    stripped = value.strip() if isinstance(value, str) else ""
+    """A web address, without the white space around it; a blank within is written as one has to be."""
+    stripped = value.strip().replace(" ", "%20") if isinstance(value, str) else ""
     return stripped if is_usable_url(stripped) else None
 
 
