@@ -806,8 +806,6 @@ class Dispatcher:
             self._rendering.discard(job.id)
             self._links.pop(job.id, None)
         if after.state.is_settled:
-            self._suspicion.clear(job.id)
-            self._patience.forget(job.id)
             self._on_settled(after, now)
         return after
 
@@ -816,6 +814,8 @@ class Dispatcher:
         self._enter(name, now, failed, reason=failed.reason, paid=failed.paid)
 
     def _on_settled(self, job: Job, now: Instant) -> None:
+        self._suspicion.clear(job.id)
+        self._patience.forget(job.id)
         self._folder_waits.end(("video", job.id))
         if job.project_id is not None:
             self._discard(job.id)

@@ -239,7 +239,7 @@ def test_a_link_is_found_under_each_of_its_names(studio: Studio, cloud: response
     assert told(studio, cloud, {"download_url": "", "url": "soon", key: " https://h/v.mp4 "}).url == "https://h/v.mp4"
 
 
-@pytest.mark.parametrize("url", [None, "", 7, "ftp://h/x", "/x.mp4", "https://[::1/x", "https://h/a b", ["https://h"]])
+@pytest.mark.parametrize("url", [None, "", 7, "ftp://h/x", "/x.mp4", "https://[::1/x", "https://h/a\tb", ["https://h"]])
 def test_what_cannot_be_used_is_no_link(studio: Studio, cloud: responses.RequestsMock, url: object) -> None:
     """It is left out."""
     assert told(studio, cloud, {"downloadUrl": url}).url is None

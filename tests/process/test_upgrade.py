@@ -106,7 +106,7 @@ def test_a_file_that_failed_before_the_upgrade_continues_after_it(place: Place) 
     (place.root / "failed/doubt.yaml").write_text("{language: en, text: two, model: M1, clothes: C1}")
     daemon = place.start("run")
     daemon.until("watch.started")
-    assert "it is not ordered again" in place.told("retry", "doubt")
+    assert "not ordered again" in place.told("retry", "doubt")
     daemon.until("batch.filed", filed_as="failed/doubt.yaml")
     assert accepted(place) == {}
     place.told("retry", "doubt", "--pay-again")
