@@ -435,7 +435,7 @@ class Daemon:
                 self._dispatcher.recover(now())
             except LedgerLost as error:
                 self._on_lost(error)
-                return FINE
+                return self._exit_code()
             self._ledger.listen(self._mailbox.put)
             self._watch.start()
             self._say_started()
@@ -595,6 +595,8 @@ class Daemon:
     def _exit_code(self) -> int:
         if not self._is_once:
             return FINE
+        if self.is_lost:
+            return INTERRUPTED  # unless another daemon goes on in its place
         if self._dispatcher.is_in_trouble:
             return CREDENTIAL_REFUSED
         if self._dispatcher.is_cut_off:

@@ -120,7 +120,6 @@ ONCE_PATIENCE_SECONDS: Final = 300.0
 """``run --once`` ends when the cloud or the root has been away for so long; all of it is resumable."""
 STOP_LEDGER_SECONDS: Final = 20.0
 """After SIGTERM, a ledger that cannot be written is waited for so long."""
-"""After so many deferrals in a row, outages apart, a download is given up; it costs nothing to try again."""
 SHORT_DOWNLOAD_SECONDS: Final = 1.0
 """Where the last download took less, from our order to our hearing of its end, the next ones are ordered ahead."""
 LINK_SECONDS: Final = 60.0

@@ -8,7 +8,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from daemon.app import INTERRUPTED, Daemon, Reload, Settings, refuse_config
+from daemon.app import Daemon, Reload, Settings, refuse_config
 from daemon.core.errors import ChromadropError, ConfigInvalid, LedgerLocked, LedgerUnavailable
 from daemon.core.problem import Problem
 from daemon.core.report import Stop
@@ -51,7 +51,7 @@ def run(settings: Settings, *, is_once: bool) -> int:
             if is_renewed or is_unheard:
                 daemon.post(Reload())  # what was written since counts too, and the log says what is in force
             code = daemon.run()
-    return INTERRUPTED if is_once and daemon.is_lost else code
+    return code
 
 
 def _renewed(old: Settings, new: Settings, supervisor: Supervisor) -> tuple[Daemon, bool]:

@@ -451,13 +451,13 @@ class _Told:
 
 
 def _told_by_one(ledger: Ledger, now: float, *, is_running: bool) -> _Told:
-    limited = _limit_in_force([ledger.read_note(LIMITED)], now)
+    limited = limit_in_force([ledger.read_note(LIMITED)], now)
     troubles = {name: _trouble(ledger.read_note(name)) for name in ("account", "cloud", "root")}
     return _Told(_daemon(ledger.read_note("daemon"), is_running=is_running), troubles, limited)
 
 
-def _limit_in_force(notes: Iterable[Any], now: float) -> Limited | None:
-    """What a daemon has noted holds until the day is over, whether the daemon is still there or not."""
+def limit_in_force(notes: Iterable[Any], now: float) -> Limited | None:
+    """What daemons have noted, as the ledger has it: it holds until the day is over, whether they are there or not."""
     limits = (Limited.from_note(note) for note in notes)
     return next((limit for limit in limits if limit is not None and limit.until > now), None)
 
@@ -470,7 +470,7 @@ def _told_by_several(ledger: Ledger, now: float, *, is_running: bool) -> _Told:
     return _Told(
         daemon=_daemon(main.daemon if main is not None else None, is_running=is_running or bool(alive)),
         troubles={name: trouble_of(speakers, name) for name in ("account", "cloud", "root")},
-        limited=_limit_in_force((member.troubles.get(LIMITED) for member in speakers), now),
+        limited=limit_in_force((member.troubles.get(LIMITED) for member in speakers), now),
         peers=peers_of(members, now),
     )
 

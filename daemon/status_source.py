@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from daemon.allowance import NOTE as LIMITED
 from daemon.core import estimate, status_page
-from daemon.core.allowance import Limited
 from daemon.core.errors import LedgerUnavailable
 from daemon.core.job import State
 from daemon.core.job_file import Outcome
@@ -17,7 +17,7 @@ from daemon.core.page import STATUS_PAGE
 from daemon.core.status_page import FailedFile, Life, Machine, Made, OpenFile, Trouble, View
 from daemon.core.vitals import STUCK_SECONDS, has_lasted
 from daemon.edges.spool import read_small
-from daemon.overview import MOST_FILES, MOST_JOBS, PastRenders, Reader, peers_of, trouble_of
+from daemon.overview import MOST_FILES, MOST_JOBS, PastRenders, Reader, limit_in_force, peers_of, trouble_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -189,13 +189,12 @@ def _with_machines(view: View, members: Sequence[Member], ours: str, live: Live 
     account, cloud = trouble_of(others, "account"), trouble_of(others, "cloud")
     if live is not None and live.summary.trouble is not None:
         account = trouble_of([member for member in members if member.owner == ours], "account") or account
-    limits = (Limited.from_note(member.troubles.get("limited")) for member in others)
     return replace(
         view,
         machines=tuple(_machine(peer) for peer in peers_of(members, view.at)),
         account=None if account is None else Trouble(account.reason, account.since),
         cloud=None if cloud is None else Trouble(cloud.reason, cloud.since),
-        limited=next((limit for limit in limits if limit is not None), None),
+        limited=limit_in_force((member.troubles.get(LIMITED) for member in others), view.at),
     )
 
 

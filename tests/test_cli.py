@@ -309,6 +309,12 @@ def test_lint_hints_at_a_name_that_is_never_taken(folder: Path) -> None:
     assert "a table of results is never ordered" in third
 
 
+def _lay_out(folder: Path, files: dict[str, str]) -> None:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+
 def test_lint_takes_what_the_folders_give(folder: Path) -> None:
     """Below inbox/ all folders up to it, elsewhere the file's own; a broken one is told in its own place."""
     (folder / "config.yaml").write_text("defaults: {language: ko}\n")
@@ -325,9 +331,7 @@ def test_lint_takes_what_the_folders_give(folder: Path) -> None:
         "elsewhere/deep/d.txt": "hello",
         "elsewhere/e.txt": "hello",
     }
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
+    _lay_out(folder, files)
     assert _invoke("lint", "inbox/spring", "elsewhere").output.splitlines() == [
         "inbox/spring/_DEFAULTS.yml: ok, the defaults of its folder and those below",
         "inbox/spring/a.csv: ok, 2 videos, about 1 s of video",
@@ -353,9 +357,7 @@ def test_lint_of_a_file_that_was_filed_away_takes_what_its_folder_in_inbox_gives
         "done/spring/b.csv": "text\none\n",
         "failed/c.yaml": "text: hi\n",
     }
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
+    _lay_out(folder, files)
     assert _invoke("lint", "failed/spring", "done").output.splitlines() == [
         "failed/spring/a.yaml: ok, 1 video, about 1 s of video",
         "done/spring/b.csv: ok, 1 video, about 1 s of video",

@@ -22,12 +22,10 @@ UNBOUNDED: Final = (
     "pooler that leaves them out (pgbouncer with ignore_startup_parameters = options), so that one daemon that hangs "
     "would hold up all others; let ledger.url name PostgreSQL itself"
 )
+_NO_POOLER: Final = "a pooler such as pgbouncer is in between: let ledger.url name PostgreSQL itself"
 _CURES: Final = (
-    (
-        "unsupported startup parameter",
-        "a pooler such as pgbouncer is in between: let ledger.url name PostgreSQL itself",
-    ),
-    ("pooling mode", "a pooler such as pgbouncer is in between: let ledger.url name PostgreSQL itself"),
+    ("unsupported startup parameter", _NO_POOLER),
+    ("pooling mode", _NO_POOLER),
     (
         "no password supplied",
         "give it in ~/.pgpass (mode 600), by PGPASSFILE or PGPASSWORD, or in the address: CHROMADROP_LEDGER__URL",
